@@ -145,7 +145,9 @@ fn a_folder_with_files_of_its_user_is_no_place_for_a_truth() {
     let made = TruthFolder::create(&place, &plan, &Cancel::new()).expect("made");
     fs_err::remove_file(place.join("manifest.json")).expect("removed");
     fs_err::remove_file(place.join("subsets.jsonl")).expect("removed");
-    fs_err::write(place.join(".truth.a1b2c3"), "{").expect("written");
+    for unfinished in [".truth.a1b2c3", "subsets.unfinished-7"] {
+        fs_err::write(place.join(unfinished), "{").expect("written");
+    }
     assert_eq!(TruthFolder::create(&place, &plan, &Cancel::new()).expect("made").runs(), made.runs());
 }
 

@@ -4,10 +4,9 @@
 //! read or written, or is of another machine or version, is no error.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 
-use gstore_store::vfs::PendingFile;
+use gstore_store::vfs::write_whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -98,9 +97,7 @@ impl KeptFile {
             fs_err::create_dir_all(folder)?;
         }
         // A reader meanwhile finds the old file or the new one, whole.
-        let mut file = PendingFile::new(&self.path)?;
-        file.write_all(&serde_json::to_vec_pretty(&content)?)?;
-        file.finish()
+        write_whole(&self.path, &serde_json::to_vec_pretty(&content)?)
     }
 }
 

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
 
-pub(super) use documents::{PART, write as write_document, write_or_read};
+pub(super) use documents::{is_part, write as write_document, write_or_read};
 pub(super) use whole::{check_blocks, check_room, matrices};
 
 pub use arguments::FactorArguments;
@@ -91,7 +91,7 @@ impl FactorFolder {
     /// Whether a fit writes files of this name, besides its stamp and locks.
     pub(super) fn is_written(name: &str) -> bool {
         let of = digests::noted_of(name);
-        name.starts_with(PART)
+        is_part(name)
             || [FactorStage::Covariance, FactorStage::Lambda]
                 .into_iter()
                 .any(|stage| dataset_name(stage) == of)

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
-use super::folder::{PART, some_names, write_or_read};
+use super::folder::{is_part, some_names, write_or_read};
 
 /// File of the stamp in a folder of factors.
 pub(super) const STAMP: &str = "gstore.json";
@@ -186,7 +186,7 @@ impl FactorStamp {
 fn is_empty(folder: &Path) -> Result<bool, FactorJobError> {
     for entry in fs_err::read_dir(folder)? {
         let name = entry?.file_name();
-        if !is_lock(&name) && !name.to_string_lossy().starts_with(PART) {
+        if !is_lock(&name) && !is_part(&name.to_string_lossy()) {
             return Ok(false);
         }
     }
@@ -382,7 +382,9 @@ pub(super) mod tests {
         let folder = place.path().join("factors_f");
         fs_err::create_dir_all(&folder).unwrap();
         // Of a job that is about to write the stamp, or was killed there.
-        for name in [format!("{PART}1"), LOCK.to_owned(), format!("{LOCK}-1")] {
+        for name in
+            [".part-1".to_owned(), "gstore.unfinished-1".to_owned(), LOCK.to_owned(), format!("{LOCK}-1")]
+        {
             fs_err::write(folder.join(name), "{").unwrap();
         }
         std::thread::scope(|scope| {

@@ -5,12 +5,11 @@
 //! - a stage is noted as running before it starts, so that one that was killed is never taken for done
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use gstore_core::if_there;
-use gstore_store::vfs::PendingFile;
+use gstore_store::vfs::write_whole;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -159,7 +158,7 @@ impl Journal {
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
-        write_whole(path, &bytes)
+        Ok(write_whole(path, &bytes)?)
     }
 
     /// The number of an ending.
@@ -167,13 +166,6 @@ impl Journal {
         self.last += 1;
         self.last
     }
-}
-
-/// Writes a file in one step: under its name there is the old one or the new one.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = PendingFile::new(path)?;
-    file.write_all(bytes)?;
-    Ok(file.finish()?)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use gstore_core::{calendar, html_text, markdown_cell, markdown_line, one_line, visible};
+use gstore_store::vfs::write_whole;
 use serde_json::Value;
 
 use super::StageRun;
-use super::journal::write_whole;
 
 /// Figures of a stage at most.
 const FIGURES: usize = 16;
@@ -28,7 +28,7 @@ pub struct StageReport {
 /// Writes both forms into a folder.
 pub fn write(folder: &Path, title: &str, stages: &[StageReport]) -> Result<()> {
     write_whole(&folder.join("report.md"), markdown(title, stages).as_bytes())?;
-    write_whole(&folder.join("report.html"), html(title, stages).as_bytes())
+    Ok(write_whole(&folder.join("report.html"), html(title, stages).as_bytes())?)
 }
 
 /// Numbers, switches and short texts of a summary, by name.

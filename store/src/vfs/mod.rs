@@ -25,7 +25,10 @@ pub use os::OsVfs;
 pub use resolve::resolve;
 pub use room::{NoRoom, check_room, free_space};
 pub(crate) use span::{SpanFailure, hash_span};
-pub use unfinished::{PendingFile, create_flushed, parent, remove_leftovers, sync_folder, unfinished_file};
+pub use unfinished::{
+    PendingFile, create_flushed, is_unfinished, parent, remove_leftovers, sync_folder, unfinished_file,
+    write_whole,
+};
 
 use crate::map::FileMap;
 use std::fmt::Debug;

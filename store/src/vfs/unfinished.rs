@@ -1,9 +1,11 @@
 //! Files under temporary names, with a lock that tells them from what a killed process left.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Result, Write};
+use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 /// What the extension of a file begins with that is being written; a number follows.
@@ -83,13 +85,26 @@ pub fn remove_leftovers(target: &Path, is_temporary: impl Fn(&[u8]) -> bool) {
     }
 }
 
+/// Whether a name is the temporary one of a [`PendingFile`].
+pub fn is_unfinished(name: &str) -> bool {
+    let extension = Path::new(name).extension().unwrap_or_default().as_encoded_bytes();
+    extension.strip_prefix(UNFINISHED.as_bytes()).is_some_and(is_number)
+}
+
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
 /// A file that is written next to its place, and gets its name when it is complete. Its temporary one ends in
 /// a number that no other has: processes on several machines, or in several containers, may have one number
-/// and one file system. It goes away when this is dropped before.
+/// and one file system. It goes away when this is dropped before. Errors name the place: the temporary name
+/// says nothing to a user.
 #[derive(Debug)]
 pub struct PendingFile {
     place: PathBuf,
-    file: fs_err::File,
+    file: File,
+    /// Where it is until it has its name.
+    path: PathBuf,
 }
 
 impl PendingFile {
@@ -100,17 +115,15 @@ impl PendingFile {
     pub fn new(place: &Path) -> Result<Self> {
         let begin = place.with_extension(UNFINISHED);
         let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
-        remove_leftovers(place, |name| {
-            let number = name.strip_prefix(begin);
-            number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
-        });
+        remove_leftovers(place, |name| name.strip_prefix(begin).is_some_and(is_number));
         let make = || {
             let (number, _) = Uuid::new_v4().as_u64_pair();
             let path = place.with_extension(format!("{UNFINISHED}{number}"));
-            fs_err::OpenOptions::new().write(true).create_new(true).open(path)
+            Ok((File::options().write(true).create_new(true).open(&path)?, path))
         };
-        let file = unfinished_file(make, |file| (file.file(), file.path()))?;
-        Ok(Self { place: place.to_owned(), file })
+        let made = unfinished_file(make, |(file, path)| (file, path.as_path()));
+        let (file, path) = made.map_err(|error| unwritten(place, &error))?;
+        Ok(Self { place: place.to_owned(), file, path })
     }
 
     /// Puts its bytes on the medium, and gives it its name, in the place of what had that.
@@ -118,25 +131,64 @@ impl PendingFile {
     /// # Errors
     /// A full disk; a place that cannot be taken.
     pub fn finish(self) -> Result<()> {
-        self.file.sync_all()?;
-        fs_err::rename(self.file.path(), &self.place)?;
+        let renamed = self.file.sync_all().and_then(|()| Ok(rename(&self.path, &self.place)?));
+        renamed.map_err(|error| unwritten(&self.place, &error))?;
         sync_folder(parent(&self.place))
     }
+
+    /// The same, but what has the name stays: of several processes the first gives the file its content.
+    /// Returns whether it is this one.
+    ///
+    /// # Errors
+    /// A full disk; a place that cannot be taken.
+    pub fn finish_new(self) -> Result<bool> {
+        let is_first = match self.file.sync_all().and_then(|()| rename_new(&self.path, &self.place)) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(unwritten(&self.place, &error)),
+        };
+        // Also where another process has just named it.
+        sync_folder(parent(&self.place))?;
+        Ok(is_first)
+    }
+}
+
+/// Writes a file in one step: under its name there is the old one or the new one.
+///
+/// # Errors
+/// As of [`PendingFile`].
+pub fn write_whole(place: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = PendingFile::new(place)?;
+    file.write_all(bytes)?;
+    file.finish()
+}
+
+/// Gives a file a name that nothing has. Where the file system cannot rename it so, it has both names.
+fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => std::fs::hard_link(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
+/// The error of a file by its place.
+fn unwritten(place: &Path, error: &Error) -> Error {
+    Error::new(error.kind(), format!("{} cannot be written: {error}", place.display()))
 }
 
 impl Write for PendingFile {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.file.write(bytes)
+        self.file.write(bytes).map_err(|error| unwritten(&self.place, &error))
     }
     fn flush(&mut self) -> Result<()> {
-        self.file.flush()
+        self.file.flush().map_err(|error| unwritten(&self.place, &error))
     }
 }
 
 impl Drop for PendingFile {
     /// What was not completed takes room for nothing; where it was, the name is gone already.
     fn drop(&mut self) {
-        let _ = fs_err::remove_file(self.file.path());
+        let _ = fs_err::remove_file(&self.path);
     }
 }
 
@@ -182,5 +234,33 @@ mod tests {
         written[2].file().lock().unwrap();
         drop(PendingFile::new(&folder.path().join("values.bin")).unwrap());
         assert_eq!(names(folder.path()), kept);
+        assert_eq!(kept.map(is_unfinished), [true, false, true, false]);
+    }
+
+    #[test]
+    fn of_several_new_ones_the_first_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("values.bin");
+        let [first, second] = [b"first ", b"second"].map(|bytes| {
+            let mut file = PendingFile::new(&place).unwrap();
+            file.write_all(bytes).unwrap();
+            file
+        });
+        assert!(first.finish_new().unwrap() && !second.finish_new().unwrap());
+        assert_eq!(fs_err::read(&place).unwrap(), b"first ");
+        assert_eq!(names(folder.path()), ["values.bin"]);
+    }
+
+    #[test]
+    fn errors_have_the_name_of_the_file_and_the_words_of_the_system() {
+        let around = tempfile::tempdir().unwrap();
+        let said = |folder: &str| {
+            write_whole(&around.path().join(folder).join("taken"), b"").unwrap_err().to_string()
+        };
+        assert!(
+            said("none").ends_with("none/taken cannot be written: No such file or directory (os error 2)")
+        );
+        fs_err::create_dir(around.path().join("taken")).unwrap();
+        assert!(said("").ends_with("/taken cannot be written: Is a directory (os error 21)"));
     }
 }

@@ -1,9 +1,8 @@
 //! Atomically written folders: written under another name, flushed, then renamed, by one process at a time.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gstore_store::vfs::{CreatedFolder, OsVfs, PendingFile, Vfs, VfsLock, sync_folder};
+use gstore_store::vfs::{CreatedFolder, OsVfs, Vfs, VfsLock, sync_folder, write_whole};
 use serde_json::Value;
 
 use super::json::json_text;
@@ -84,9 +83,7 @@ pub(super) fn write_folder(
 /// Several processes may write it at once: that of the last one stays.
 pub(crate) fn make_json(folder: &Path, name: &str, value: &Value) -> Result<(), TrainError> {
     fs_err::create_dir_all(folder)?;
-    let mut file = PendingFile::new(&folder.join(name))?;
-    file.write_all(&json_text(value)?)?;
-    Ok(file.finish()?)
+    Ok(write_whole(&folder.join(name), &json_text(value)?)?)
 }
 
 /// An error unless folders can be made in `output`, which is made if it is not there: before steps are taken,

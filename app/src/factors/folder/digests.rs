@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Digest, if_there};
+use gstore_store::vfs::write_whole;
 
-use super::documents::place;
 use super::error::FactorError;
 
 /// Notes the digest of a file that was just written.
 pub(super) fn note(path: &Path) -> Result<(), FactorError> {
     let digest = Digest::of_read(fs_err::File::open(path)?)?.to_string();
-    place(&noted(path), |out| out.write_all(digest.as_bytes()).map_err(FactorError::from))
+    Ok(write_whole(&noted(path), digest.as_bytes())?)
 }
 
 /// Removes the digest of a file that is about to be replaced.

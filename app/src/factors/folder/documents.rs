@@ -1,28 +1,28 @@
 //! JSON files as Kronfluence writes them, and files that appear when they are whole.
 
-use std::io::{BufWriter, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufWriter, IntoInnerError, Write};
 use std::path::Path;
 
 use gstore_core::if_there;
-use gstore_store::vfs::{parent, sync_folder};
+use gstore_store::vfs::{PendingFile, is_unfinished, write_whole};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::ser::{PrettyFormatter, Serializer};
-use tempfile::NamedTempFile;
 
 use super::error::FactorError;
 
-/// How the names of files begin that are being written.
-pub(in crate::factors) const PART: &str = ".part-";
+/// Whether a file of this name in a folder of factors or scores is being written; earlier versions called it
+/// `.part-` and random letters.
+pub(in crate::factors) fn is_part(name: &str) -> bool {
+    is_unfinished(name) || name.starts_with(".part-")
+}
 
 /// Writes a file under another name, and renames it: under its own there is the old one or the new one.
 pub(super) fn place(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), FactorError>,
 ) -> Result<(), FactorError> {
-    filled(path, fill)?.persist(path).map_err(|error| named(path, &error.error))?;
-    Ok(sync_folder(parent(path))?)
+    Ok(filled(path, fill)?.finish()?)
 }
 
 /// The same, but a file that is there stays: of several processes the first one gives it its content. Returns
@@ -31,41 +31,21 @@ pub(super) fn place_new(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), FactorError>,
 ) -> Result<bool, FactorError> {
-    let is_first = match filled(path, fill)?.persist_noclobber(path) {
-        Ok(_) => true,
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(named(path, &error.error).into()),
-    };
-    // Also where another process has just named it.
-    sync_folder(parent(path))?;
-    Ok(is_first)
+    Ok(filled(path, fill)?.finish_new()?)
 }
 
-/// The bytes of a file on the medium, under a name that does not stay.
 fn filled(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), FactorError>,
-) -> Result<NamedTempFile, FactorError> {
-    let open = std::fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(PART).permissions(open).tempfile_in(parent(path))?;
-    let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
-    fill(&mut out).and_then(|()| out.flush().map_err(FactorError::from)).map_err(|error| match error {
-        FactorError::Io(error) => FactorError::Io(named(path, &error)),
-        error => error,
-    })?;
-    drop(out);
-    file.as_file().sync_all().map_err(|error| named(path, &error))?;
-    Ok(file)
-}
-
-fn named(path: &Path, error: &std::io::Error) -> std::io::Error {
-    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+) -> Result<PendingFile, FactorError> {
+    let mut out = BufWriter::with_capacity(1 << 16, PendingFile::new(path)?);
+    fill(&mut out)?;
+    Ok(out.into_inner().map_err(IntoInnerError::into_error)?)
 }
 
 /// Writes a value as Python's json does with an indent of 4.
 pub(in crate::factors) fn write(path: &Path, value: &impl Serialize) -> Result<(), FactorError> {
-    let bytes = python_json(path, value)?;
-    place(path, |out| out.write_all(&bytes).map_err(FactorError::from))
+    Ok(write_whole(path, &python_json(path, value)?)?)
 }
 
 /// Writes a value where there is no file; otherwise, and where another process is faster, the value that is

@@ -561,9 +561,16 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     folder.write_lambda(None, modules, std::slice::from_ref(&exact)).unwrap();
     // An error of the disk names the file.
     let path = place.path().join("lambda_matrix.safetensors");
-    let full = std::io::ErrorKind::StorageFull;
-    let refused = documents::place(&path, |_| Err(FactorError::Io(full.into()))).unwrap_err().to_string();
-    assert!(refused.starts_with(&format!("{}: ", path.display())), "{refused}");
+    let away = place.path().join("away").join("lambda_matrix.safetensors");
+    let refused = documents::place(&away, |_| Ok(())).unwrap_err().to_string();
+    let says = "cannot be written: No such file or directory (os error 2)";
+    assert_eq!(refused, format!("{} {says}", away.display()));
+    // What a killed process left of it goes with the next one.
+    let left = "lambda_matrix.unfinished-1";
+    fs_err::write(place.path().join(left), "left").unwrap();
+    assert!(FactorFolder::is_written(left));
+    folder.write_lambda(None, modules, std::slice::from_ref(&exact)).unwrap();
+    assert!(!place.path().join(left).exists());
     // Nor has what came too late.
     let whole = fs_err::read(&path).unwrap();
     let late = documents::place_new(&path, |out| Ok(out.write_all(b"late")?)).unwrap();

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use gstore_core::{Cancel, is_of_cancel};
+use gstore_store::vfs::write_whole;
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
 use super::super::read::{number, same_as_loss};
 use super::TruthFolder;
-use super::files::place;
 use super::identity::Identity;
 use super::recipe::Recipe;
 use crate::error::EvaluateError;
@@ -71,7 +71,7 @@ impl TruthFolder {
         writer.write(&batch).map_err(|error| failed(&error))?;
         writer.append_key_value_metadata(self.identity(run, &recipe).entry());
         writer.close().map_err(|error| failed(&error))?;
-        place(&self.folder.join("outputs"), &format!("{run:05}.parquet"), &bytes)
+        Ok(write_whole(&self.output_file(run), &bytes)?)
     }
 
     /// Those of some runs that are to be done: without outputs, with damaged ones, or with those of

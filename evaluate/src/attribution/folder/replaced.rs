@@ -6,7 +6,7 @@ use gstore_core::Cancel;
 use gstore_store::Snapshot;
 
 use super::artifact::FolderArtifact;
-use super::files::{UNFINISHED, foreign, place_new};
+use super::files::{foreign, is_unfinished, place_new};
 use super::members::origin;
 use super::recipe::differing;
 use super::{DRAWN, TruthFolder};
@@ -78,7 +78,7 @@ impl TruthFolder {
         }
         for entry in fs_err::read_dir(&folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if !is_own(&name) && !name.starts_with(UNFINISHED) {
+            if !is_own(&name) && !is_unfinished(&name) {
                 return Err(foreign(&self.folder, &Path::new(inside).join(name).display().to_string()));
             }
         }
