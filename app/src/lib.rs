@@ -99,7 +99,7 @@ pub use prefilter::{
     recall_picture,
 };
 pub use put::{PutError, PutReport, SpaceSpec, UPLOAD, VectorPut, VectorSamples, VectorShape, VectorSpec};
-pub use rows::{FindError, NamedRows, RowNames, check_form, find_rows};
+pub use rows::{FindError, NamedRows, RowNames, find_rows};
 pub use select::{SelectedRows, SelectionRequest, select, write_scored_line};
 pub use work::JobContext;
 

@@ -37,9 +37,6 @@ pub enum FindError {
     Name(#[from] NameError),
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The condition is not one.
-    #[error("the condition {0}")]
-    Form(&'static str),
     #[error("the condition is true for none of {}", many(*rows, "row"))]
     NoRow { rows: u64 },
     #[error("{0}")]
@@ -87,7 +84,6 @@ pub(crate) fn matching(
     threads: usize,
     cancel: &Cancel,
 ) -> Result<RowSet, FindError> {
-    check_form(condition).map_err(FindError::Form)?;
     let name = DatasetName::try_from(dataset)?;
     let runner = SqlRunner::new(Arc::clone(snapshot), SqlOptions { threads, ..SqlOptions::default() })?;
     Ok(runner.matching(&name, condition, cancel)?)
@@ -145,45 +141,13 @@ pub(crate) fn cells(rows: &RowSet) -> impl Iterator<Item = Vec<u64>> + '_ {
     })
 }
 
-/// Refuses what is not an expression of its own: text that closes the parentheses around it would ask for
-/// other rows than it says.
-///
-/// # Errors
-/// What else it is.
-pub fn check_form(condition: &str) -> Result<(), &'static str> {
-    if condition.trim().is_empty() {
-        return Err("is empty: write one, such as source = 'scraped'");
-    }
-    let (mut depth, mut rest) = (0_usize, condition);
-    while let Some(first) = rest.chars().next() {
-        let after = &rest[first.len_utf8()..];
-        // To the end of a text, a quoted name or a comment; one that has no end is left to the parser.
-        let skipped = match first {
-            '\'' | '"' => after.split_once(first),
-            '-' if after.starts_with('-') => after.split_once('\n'),
-            '/' if after.starts_with('*') => after[1..].split_once("*/"),
-            _ => Some(("", after)),
-        };
-        match first {
-            '(' => depth += 1,
-            ')' if depth == 0 => return Err("closes a parenthesis that it does not open"),
-            ')' => depth -= 1,
-            ';' if depth == 0 => return Err("ends at its `;`: leave that out"),
-            _ => {}
-        }
-        let Some((_, after)) = skipped else { break };
-        rest = after;
-    }
-    if depth > 0 { Err("opens a parenthesis that it does not close") } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use gstore_core::Cancel;
     use gstore_sql::SqlErrorKind;
     use gstore_store::{AppendOptions, DatasetName, NewSample, Store};
 
-    use super::{FindError, RowNames, RowSet, cells, check_form, find_rows, random_rows};
+    use super::{FindError, RowNames, RowSet, cells, find_rows, random_rows};
 
     #[test]
     fn rows_are_found_by_their_ids_until_told_to_stop() {
@@ -221,23 +185,5 @@ mod tests {
         let rows = RowSet::from_ranges([4090..4099, 9000..9001]);
         let found: Vec<Vec<u64>> = cells(&rows).collect();
         assert_eq!(found, [(4090..4096).collect::<Vec<_>>(), vec![4096, 4097, 4098], vec![9000]]);
-    }
-
-    #[test]
-    fn a_condition_is_an_expression_of_its_own() {
-        for good in
-            ["a = 1", "(a = ')') OR \")\" = 'it''s ('", "a -- )\n = 1", "a /* ) */ = (1)", "f('x', (2))"]
-        {
-            assert_eq!(check_form(good), Ok(()), "{good}");
-        }
-        for (bad, why) in [
-            ("", "empty"),
-            (" \n", "empty"),
-            ("1=1) or (1=1", "closes"),
-            ("(a = 1", "does not close"),
-            ("a = 1; DROP TABLE x", "ends at"),
-        ] {
-            assert!(check_form(bad).is_err_and(|found| found.contains(why)), "{bad}");
-        }
     }
 }

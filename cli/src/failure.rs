@@ -139,7 +139,9 @@ pub fn condition_error(error: FindError) -> anyhow::Error {
     match error {
         FindError::Name(error) => error.into(),
         FindError::Read(error) => error.into(),
-        FindError::Form(why) => UsageError(format!("--where: the condition {why}")).into(),
+        FindError::Condition(error) if error.kind() == SqlErrorKind::Syntax => {
+            UsageError(format!("--where: {error}")).into()
+        }
         FindError::Condition(error) if error.kind() == SqlErrorKind::Cancelled || error.is_damage() => {
             error.into()
         }

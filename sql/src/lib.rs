@@ -112,7 +112,7 @@ mod wording;
 pub use catalog::SYSTEM;
 pub use datafusion::arrow::ARROW_VERSION;
 pub use describe::Description;
-pub use dialect::{statements, where_clause};
+pub use dialect::{check_condition, statements, where_clause};
 pub use engine::{HeldMemory, SqlResources};
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};

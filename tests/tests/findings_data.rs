@@ -226,7 +226,7 @@ fn d13_options_and_conditions_are_named_as_the_command_line_has_them() {
         |condition: &str| place.run(&["delete", "--dataset", "pool", "--dry-run", "--where", condition]);
     delete("sorce='x'").told(1, &["--where", "sorce", "(line 1, column 1)", "source"]);
     delete("").told(2, &["--where", "is empty"]);
-    delete("1=1) or (1=1").told(2, &["--where", "closes a parenthesis that it does not open"]);
+    delete("1=1) or (1=1").told(2, &["--where", "syntax error at ): the condition ends before it"]);
     delete("source = 'a' -- of the first").told(0, &["14 rows would be deleted"]);
 }
 

@@ -216,11 +216,14 @@ fn conditions_choose_the_candidates_of_a_selection() {
         ),
         ("score > 0.1", "rows have scores in influence(): SELECT id, score FROM influence("),
         ("row = 0 AND source = 1", "its value 'a' is not a number to compare with 1 (line 1, column 13)"),
-        ("1 = 1) or (1 = 1", "the condition closes a parenthesis that it does not open"),
+        ("1 = 1) or (1 = 1", "--where: syntax error at ): the condition ends before it (line 1, column 6)"),
         ("", "--where: the condition is empty: write one, such as source = 'scraped'"),
     ] {
         select(condition, "x.jsonl").fails(&[says]);
         place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]).fails(&[says]);
+    }
+    for condition in [r"prompt = E'it\'s :)'", "prompt LIKE $$%:)$$", "/* a /* b */ ) */ row < 0"] {
+        select(condition, "x.jsonl").says(1, &["--where: the condition is true for none of 24 rows"]);
     }
     // AND and OR end a comparison by IS DISTINCT FROM.
     let condition = "row > 20 IS DISTINCT FROM true AND row < 2";

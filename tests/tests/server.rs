@@ -301,10 +301,10 @@ fn a_remote_condition_is_about_the_columns_of_the_pool() {
     assert_eq!(there.1, here.1);
     for (condition, code, why) in [
         ("", 2, "--where: the condition is empty"),
-        ("(source = 'a'", 2, "--where: the condition opens a parenthesis"),
-        ("source = 'a') OR (source = 'b'", 2, "--where: the condition closes a parenthesis"),
-        ("source = 'a';", 2, "--where: the condition ends at its `;`"),
-        ("source = 'a' 7", 1, "--where: syntax error at 7"),
+        ("(source = 'a'", 2, "--where: syntax error at the end: expected )"),
+        ("source = 'a') OR (source = 'b'", 2, "--where: syntax error at ): the condition ends before it"),
+        ("source = 'a';", 2, "--where: syntax error at ;: the condition ends before it"),
+        ("source = 'a' 7", 2, "--where: syntax error at 7"),
         ("source = 'a'\nAND sorce = 'b'", 1, "--where: there is no column `sorce`"),
     ] {
         let asked = ["--pool", "pool", "--top", "2", "--where", condition];

@@ -172,7 +172,11 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
 ///
 /// # Errors
 /// Any other text: one that ends the expression early would mean something else inside a statement.
-pub(crate) fn check_condition(text: &str) -> Result<(), SqlError> {
+pub fn check_condition(text: &str) -> Result<(), SqlError> {
+    if text.trim().is_empty() {
+        let why = "the condition is empty: write one, such as source = 'scraped'";
+        return Err(SqlError::new(SqlErrorKind::Syntax, why.to_owned()));
+    }
     let tokens = tokens_of(text)?;
     if let Some((name, at)) = tokens.iter().find_map(parameter) {
         let why = format!("a condition has no parameters, and this one has {name}");
@@ -213,6 +217,34 @@ mod tests {
     fn blanks_in_a_row_are_one_token() {
         let count = |sql: &str| tokens_of(sql).expect(sql).len();
         assert_eq!(count("SELECT \n\t /* a */ -- b\n 1"), count("SELECT 1"));
+    }
+
+    #[test]
+    fn a_condition_is_an_expression_of_its_own() {
+        for good in [
+            "a = 1",
+            "(a = ')') OR \")\" = 'it''s ('",
+            "a -- )\n = 1",
+            "a /* ) */ = (1)",
+            "f('x', (2))",
+            r"a = E'it\'s :)'",
+            "/* a /* b */ ) */ a < 3",
+            "a LIKE $$%:)$$",
+        ] {
+            let checked = check_condition(good);
+            assert!(checked.is_ok(), "{good}: {checked:?}");
+        }
+        for (bad, why) in [
+            ("", "the condition is empty: write one"),
+            (" \n", "the condition is empty: write one"),
+            ("1=1) or (1=1", "syntax error at ): the condition ends before it (line 1, column 4)"),
+            ("(a = 1", "syntax error at the end: expected )"),
+            ("a = 1; b", "syntax error at ;: the condition ends before it (line 1, column 6)"),
+        ] {
+            let error = check_condition(bad).expect_err(bad);
+            assert_eq!(error.kind(), SqlErrorKind::Syntax, "{bad}");
+            assert!(error.to_string().starts_with(why), "{error}");
+        }
     }
 
     #[test]

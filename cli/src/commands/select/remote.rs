@@ -11,14 +11,14 @@ use anyhow::{Error, Result, anyhow, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
-use gstore::{FindError, check_form, write_scored_line};
+use gstore::{FindError, write_scored_line};
 use gstore_core::Cancel;
 use gstore_query::influence::{
     Diversity, Function, InfluenceSpec, Order, ScanSummary, resolve_share, resolve_top,
 };
 use gstore_server::Remote;
 use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind, quoted, where_clause};
+use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind, check_condition, quoted, where_clause};
 use serde_json::Value;
 
 use super::kept::TargetJournal;
@@ -48,7 +48,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
         );
     }
     if let Some(condition) = &args.filter {
-        check_form(condition).map_err(|why| condition_error(FindError::Form(why)))?;
+        check_condition(condition).map_err(|error| condition_error(error.into()))?;
     }
     let cancel = context.cancel_on_interrupt(STOPPING);
     let mut server = connect(context, &args.server, args.state.snapshot.as_ref())?;
