@@ -118,14 +118,7 @@ pub(crate) fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Po
 }
 
 pub(crate) fn ids_of(snapshot: &Snapshot, dataset: &str, rows: &[u64]) -> Result<Vec<String>, AnswerError> {
-    let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
-    let mut ids = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(CHUNK) {
-        let batch = samples.get(chunk, &["id"])?;
-        let texts = batch.column(0).as_string::<i32>();
-        ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
-    }
-    Ok(ids)
+    Ok(snapshot.samples(snapshot.dataset(dataset)?)?.ids(rows)?)
 }
 
 /// What is said of rows of a pool that are left out since they occur in the target.

@@ -9,6 +9,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use arrow_schema::ArrowError;
+use gstore_core::Cancel;
 use gstore_data::{DataFile, FieldNames, SampleError, SchemaBuilder};
 use gstore_generate::{
     GenerateError, Journal, Perplexity, PerplexityRequest, Prompt, TextScore, TokenScore, perplexity,
@@ -37,16 +38,17 @@ const RECORDS_AT_ONCE: usize = 1024;
 /// [`gstore_generate::GenerateObserver::check`].
 ///
 /// # Errors
-/// The first such row or key; samples that cannot be read.
+/// The first such row or key; samples that cannot be read; being told to stop.
 pub fn check_answers(
     snapshot: Option<&Snapshot>,
     request: &AddRequest,
     prompts: &[Prompt],
     begun: &dyn Fn(&Prompt) -> String,
+    cancel: &Cancel,
 ) -> Result<(), GenerateError> {
     let part = snapshot.and_then(|snapshot| snapshot.dataset(&request.dataset).ok());
     if let (Some(snapshot), Some(part), IfChanged::Refuse) = (snapshot, part, request.if_changed) {
-        check_ids(snapshot, part, prompts, begun)?;
+        check_ids(snapshot, part, prompts, begun, cancel)?;
     }
     check_columns(&request.columns_with(part.map(|part| &**part)), request, prompts, begun)
 }
@@ -87,6 +89,7 @@ fn check_ids(
     part: &DatasetPart,
     prompts: &[Prompt],
     begun: &dyn Fn(&Prompt) -> String,
+    cancel: &Cancel,
 ) -> Result<(), GenerateError> {
     let by_id: HashMap<&str, &Prompt> = prompts.iter().map(|prompt| (prompt.id.as_str(), prompt)).collect();
     let failed = |error: ReadError| GenerateError::from(SampleError::from(error));
@@ -98,7 +101,7 @@ fn check_ids(
             taken.push((row, *prompt));
         }
     };
-    samples.each_id(visit).map_err(failed)?;
+    samples.each_id(cancel, visit).map_err(failed)??;
     for some in taken.chunks(RECORDS_AT_ONCE) {
         let rows: Vec<u64> = some.iter().map(|(row, _)| *row).collect();
         let batch = samples.get(&rows, &["row", "id", "record"]).map_err(failed)?;

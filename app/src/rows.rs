@@ -3,12 +3,10 @@
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
 use gstore_core::{Cancel, MIX_STEP, many, mix};
 use gstore_query::QueryError;
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
-use gstore_store::{CELL_ROWS, DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
+use gstore_store::{DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
 
 /// Which rows are meant: those with an id of the set, and those for which the condition is true.
 #[derive(Debug, Clone, Default)]
@@ -58,14 +56,10 @@ pub fn find_rows(
     let mut rows = RowSet::new();
     if !missing.is_empty() {
         let mut hits = Vec::new();
-        for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
-            cancel.check().map_err(QueryError::from).map_err(SqlError::from)?;
-            let batch = batch?;
-            let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
-            for (row, id) in numbers.iter().zip(batch.column(1).as_string::<i32>()) {
-                hits.extend(id.and_then(|id| missing.remove(id).then_some(*row)));
-            }
-        }
+        let visited = snapshot.samples(dataset)?.each_id(cancel, |row, id| {
+            hits.extend(missing.remove(id).then_some(row));
+        })?;
+        visited.map_err(QueryError::from).map_err(SqlError::from)?;
         rows = RowSet::from_rows(hits);
     }
     if let Some(condition) = &names.condition {
@@ -128,26 +122,13 @@ impl SmallestKeys {
     }
 }
 
-/// Some rows, as many at a time as lie in a cell.
-pub(crate) fn cells(rows: &RowSet) -> impl Iterator<Item = Vec<u64>> + '_ {
-    let mut rows = rows.iter().peekable();
-    std::iter::from_fn(move || {
-        let cell = *rows.peek()? / CELL_ROWS;
-        let mut own = Vec::new();
-        while let Some(row) = rows.next_if(|row| row / CELL_ROWS == cell) {
-            own.push(row);
-        }
-        Some(own)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use gstore_core::Cancel;
     use gstore_sql::SqlErrorKind;
     use gstore_store::{AppendOptions, DatasetName, NewSample, Store};
 
-    use super::{FindError, RowNames, RowSet, cells, find_rows, random_rows};
+    use super::{FindError, RowNames, RowSet, find_rows, random_rows};
 
     #[test]
     fn rows_are_found_by_their_ids_until_told_to_stop() {
@@ -178,12 +159,5 @@ mod tests {
         assert_eq!(found, random_rows(&rows, 1000, 7));
         assert_ne!(found, random_rows(&rows, 1000, 8));
         assert_eq!(random_rows(&rows, 20_000, 7), rows);
-    }
-
-    #[test]
-    fn rows_come_by_cell() {
-        let rows = RowSet::from_ranges([4090..4099, 9000..9001]);
-        let found: Vec<Vec<u64>> = cells(&rows).collect();
-        assert_eq!(found, [(4090..4096).collect::<Vec<_>>(), vec![4096, 4097, 4098], vec![9000]]);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gstore::{AddRequest, GenerateError, Snapshot, answers_in, check_answers};
+use gstore::{AddRequest, Cancel, GenerateError, Snapshot, answers_in, check_answers};
 use gstore_generate::{GenerateObserver, Prompt};
 use indicatif::HumanCount;
 
@@ -48,9 +48,14 @@ impl GenerateObserver for GenerationProgress {
         self.count.note(message);
     }
 
-    fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> String) -> Result<(), GenerateError> {
+    fn check(
+        &mut self,
+        prompts: &[Prompt],
+        begun: &dyn Fn(&Prompt) -> String,
+        cancel: &Cancel,
+    ) -> Result<(), GenerateError> {
         match &self.registration {
-            Some(request) => check_answers(self.snapshot.as_deref(), request, prompts, begun),
+            Some(request) => check_answers(self.snapshot.as_deref(), request, prompts, begun, cancel),
             None => Ok(()),
         }
     }

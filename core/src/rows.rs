@@ -195,6 +195,12 @@ impl RowSet {
         cells
     }
 
+    /// The rows, those of a cell at a time.
+    pub fn by_cell(&self) -> impl Iterator<Item = Vec<u64>> + '_ {
+        let range = |cell: u64| cell * CELL_ROWS..(cell + 1) * CELL_ROWS;
+        self.cells().into_iter().map(move |cell| self.within(range(cell)).flatten().collect())
+    }
+
     /// The rows of both sets.
     pub fn union(&self, other: &RowSet) -> RowSet {
         Self::from_ranges(self.ranges.iter().chain(&other.ranges).cloned())
@@ -304,6 +310,8 @@ mod tests {
         let set = RowSet::from_ranges([5..6, 4000..4097, 4100..8192, 20_480..20_481]);
         assert_eq!(set.cells(), [0, 1, 5]);
         assert!(RowSet::new().cells().is_empty());
+        let found: Vec<Vec<u64>> = RowSet::from_ranges([4090..4099, 9000..9001]).by_cell().collect();
+        assert_eq!(found, [(4090..4096).collect::<Vec<_>>(), vec![4096, 4097, 4098], vec![9000]]);
     }
 
     #[test]

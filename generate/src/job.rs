@@ -27,11 +27,12 @@ pub trait GenerateObserver {
     /// known before it: the answer and `finish` are empty, and `new_tokens` is 0.
     ///
     /// # Errors
-    /// What keeps the answers from being of use.
+    /// What keeps the answers from being of use; being told to stop.
     fn check(
         &mut self,
         _prompts: &[Prompt],
         _begun: &dyn Fn(&Prompt) -> String,
+        _cancel: &Cancel,
     ) -> Result<(), GenerateError> {
         Ok(())
     }
@@ -127,7 +128,7 @@ pub fn generate_on<B: Backend>(
     let identity = identity((&model, &options, &encoding), (&prompts, &ends));
     let begun =
         |prompt: &Prompt| prompt.answered("", &answer_fields((json!(""), json!(0)), &model, &options));
-    observer.check(&prompts, &begun)?;
+    observer.check(&prompts, &begun, cancel)?;
     let mut answers = match observer.made(&prompts, &begun)? {
         Some(records) => Journal::of(records.into_iter().map(Some).collect()),
         None => Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?,

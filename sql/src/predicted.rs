@@ -9,7 +9,7 @@ use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use gstore_functions::canonical;
 use gstore_learn::{KIND, LearnError, OpenFeatures, Prediction, Prefilter};
-use gstore_store::Snapshot;
+use gstore_store::{RowSet, Snapshot};
 
 use super::args::text;
 use super::blocking::Demand;
@@ -138,7 +138,8 @@ impl RowReader for PredictionRows {
     }
 
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
-        for rows in self.features.cells(want.rows.clone()) {
+        let wanted = self.features.samples().rows().intersection(&RowSet::from_range(want.rows.clone()));
+        for rows in wanted.by_cell() {
             want.cancelled.check().map_err(|error| prefilter_error(error.into()))?;
             if each(self.batch(&rows, &want.columns)?)? == Demand::Enough {
                 break;

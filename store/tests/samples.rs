@@ -55,6 +55,12 @@ fn samples_come_back_in_row_order_and_in_any_order() {
     assert_eq!(reader.get(&[], &["record"]).unwrap().num_rows(), 0);
     assert_eq!(reader.get(&[1, 2], &[]).unwrap().num_rows(), 2);
     assert!(matches!(reader.get(&[3500], &["id"]), Err(ReadError::NoRow { row: 3500, .. })));
+    assert_eq!(reader.ids(&[3200, 5, 5]).unwrap(), ["s3200", "s5", "s5"]);
+    let mut seen = Vec::new();
+    reader.each_id(&Cancel::new(), |row, id| seen.push((row, id.to_owned()))).unwrap().unwrap();
+    assert_eq!(seen, (0..3500).map(|row| (row, format!("s{row}"))).collect::<Vec<_>>());
+    let stopped = reader.each_id(&Cancel::raised(), |row, id| seen.push((row, id.to_owned()))).unwrap();
+    assert!(stopped.is_err() && seen.len() == 3500);
     match reader.get(&[0], &["subtsak"]) {
         Err(e @ ReadError::NoColumn { .. }) => {
             assert!(e.to_string().contains("did you mean \"subtask\""), "{e}")

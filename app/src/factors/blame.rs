@@ -1,7 +1,5 @@
 //! Errors of batches, with the sample that causes them.
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use gstore_ingest::curvature::PassError;
 use gstore_ingest::pipeline::RowBatches;
 
@@ -44,9 +42,7 @@ pub(super) fn batch_error(
 }
 
 pub(super) fn id_of(batches: &RowBatches, row: u64) -> Result<String, FactorJobError> {
-    let found = batches.samples().get(&[row], &["id"])?;
-    let ids = found.column(0).as_string_opt::<i32>().filter(|ids| !ids.is_empty());
-    Ok(ids.map_or_else(String::new, |ids| ids.value(0).to_owned()))
+    Ok(batches.samples().ids(&[row])?.pop().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ pub fn apply_prefilter(
     // What has to be known before the first is written.
     let mut later: Vec<u64> = Vec::new();
     work.progress.start("predict", features.samples().rows().len(), Unit::Rows);
-    for rows in features.cells(0..u64::MAX) {
+    for rows in features.samples().rows().by_cell() {
         work.cancel.check()?;
         let predictions = prefilter.predict_rows(&features, &rows)?;
         let is_kept = |prediction: &Option<Prediction>| prediction.as_ref().is_none_or(|p| p.kept);

@@ -227,7 +227,7 @@ pub(super) fn labels(
             is_seeded = is_draw(&live.difference(&in_target), request.seed, &with_vectors);
         }
         if candidates.with_vectors != with_vectors {
-            candidates = candidates_of(snapshot, &request.dataset, wanted, with_vectors)?;
+            candidates = candidates_of(snapshot, &request.dataset, wanted, with_vectors, work)?;
         }
         let taken = random_rows(&candidates.rows, request.most, request.seed);
         unused = unused.max(candidates.rows.len() - taken.len());
@@ -336,6 +336,7 @@ fn candidates_of(
     dataset: &str,
     LabelFilter { pool, is_known }: LabelFilter<'_>,
     with_vectors: RowSet,
+    work: &JobContext<'_>,
 ) -> Result<Candidates, AnswerError> {
     let mut places: HashMap<String, u64> = HashMap::new();
     let mut in_pool: HashMap<u64, u64> = HashMap::new();
@@ -344,20 +345,20 @@ fn candidates_of(
         true => known += 1,
         false => rows.push(row),
     };
-    snapshot.samples(snapshot.dataset(dataset)?)?.each_id(|row, id| {
+    snapshot.samples(snapshot.dataset(dataset)?)?.each_id(work.cancel, |row, id| {
         if with_vectors.contains(row) && pool == dataset {
             take(row, row, id);
         } else if with_vectors.contains(row) {
             places.insert(id.to_owned(), row);
         }
-    })?;
+    })??;
     if pool != dataset {
-        snapshot.samples(snapshot.dataset(pool)?)?.each_id(|of_pool, id| {
+        snapshot.samples(snapshot.dataset(pool)?)?.each_id(work.cancel, |of_pool, id| {
             if let Some(row) = places.remove(id) {
                 in_pool.insert(row, of_pool);
                 take(row, of_pool, id);
             }
-        })?;
+        })??;
     }
     let (rows, elsewhere) = (RowSet::from_rows(rows), places.len() as u64);
     let candidates = Candidates { with_vectors, rows, in_pool, known, elsewhere };

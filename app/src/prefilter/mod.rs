@@ -26,7 +26,7 @@ pub use picture::recall_picture;
 use self::labels::{LabelFilter, Labels, labels};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
-use crate::rows::{cells, random_rows};
+use crate::rows::random_rows;
 use crate::work::JobContext;
 
 /// What is to be fitted.
@@ -152,7 +152,7 @@ fn predictions(
     let rows = random_rows(features.samples().rows(), SHARE_ROWS, !request.options.seed);
     let mut found = Vec::new();
     let mut there: BTreeMap<&str, usize> = BTreeMap::new();
-    for own in cells(&rows) {
+    for own in rows.by_cell() {
         work.cancel.check()?;
         let x = features.read(&own)?;
         let mut predictions = prefilter.predict(&x);

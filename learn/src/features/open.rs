@@ -1,12 +1,9 @@
 //! Features of a dataset that are open for reading.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use gstore_store::{CELL_ROWS, EncodingReader, FeaturePart, FeatureReader, SampleReader, Snapshot};
+use gstore_store::{EncodingReader, FeaturePart, FeatureReader, SampleReader, Snapshot};
 
 use super::find::{TrainingVectors, counted, counted_as};
 use super::set::{Feature, FeatureSet, FeatureSource, MOST_VALUES};
@@ -89,20 +86,7 @@ impl OpenFeatures {
     /// # Errors
     /// Damage.
     pub fn ids(&self, rows: &[u64]) -> Result<Vec<String>, LearnError> {
-        let batch = self.samples.get(rows, &["id"])?;
-        let texts = batch.column(0).as_string::<i32>();
-        Ok((0..texts.len()).map(|i| texts.value(i).to_owned()).collect())
-    }
-
-    /// The live rows of a range, cell by cell: as many as are read at a time.
-    pub fn cells(&self, within: Range<u64>) -> impl Iterator<Item = Vec<u64>> + '_ {
-        let live = self.samples.rows();
-        live.cells().into_iter().filter_map(move |cell| {
-            let range = (cell * CELL_ROWS).max(within.start)..((cell + 1) * CELL_ROWS).min(within.end);
-            let rows: Vec<u64> =
-                if range.start < range.end { live.within(range).flatten().collect() } else { Vec::new() };
-            (!rows.is_empty()).then_some(rows)
-        })
+        Ok(self.samples.ids(rows)?)
     }
 
     /// Chooses the values of text columns that have columns of their own: the most frequent ones of some

@@ -11,9 +11,12 @@ use arrow_array::types::{Float64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
-use gstore_core::{Digest, RowSet, nearest};
+use gstore_core::{Cancel, Cancelled, Digest, RowSet, nearest};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Rows whose ids are read at a time.
+const IDS_AT_ONCE: usize = 4096;
 
 /// A sample file of a dataset.
 pub(crate) fn table(env: &Env, part: &DatasetPart, entry: &FileEntry) -> TableFile {
@@ -107,23 +110,47 @@ impl SampleReader {
         batches
     }
 
-    /// Hands out the row and id of each live sample, in row order.
+    /// Hands out the row and id of each live sample, in row order, until it is told to stop.
     ///
     /// # Errors
     /// Those of [`SampleReader::scan`].
-    pub fn each_id(&self, mut visit: impl FnMut(u64, &str)) -> Result<(), ReadError> {
-        self.visit_ids(&mut visit)
+    pub fn each_id(
+        &self,
+        cancel: &Cancel,
+        mut visit: impl FnMut(u64, &str),
+    ) -> Result<Result<(), Cancelled>, ReadError> {
+        self.visit_ids(cancel, &mut visit)
     }
 
-    fn visit_ids(&self, visit: &mut dyn FnMut(u64, &str)) -> Result<(), ReadError> {
+    fn visit_ids(
+        &self,
+        cancel: &Cancel,
+        visit: &mut dyn FnMut(u64, &str),
+    ) -> Result<Result<(), Cancelled>, ReadError> {
         for batch in self.scan(&["row", "id"], None) {
+            if let Err(cancelled) = cancel.check() {
+                return Ok(Err(cancelled));
+            }
             let batch = batch?;
             let rows = batch.column(0).as_primitive::<UInt64Type>().values();
             for (row, id) in rows.iter().zip(batch.column(1).as_string::<i32>()) {
                 id.into_iter().for_each(|id| visit(*row, id));
             }
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// The ids of some rows, in the order asked for.
+    ///
+    /// # Errors
+    /// Those of [`SampleReader::get`].
+    pub fn ids(&self, rows: &[u64]) -> Result<Vec<String>, ReadError> {
+        let mut ids = Vec::with_capacity(rows.len());
+        for some in rows.chunks(IDS_AT_ONCE) {
+            let batch = self.get(some, &["id"])?;
+            ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+        Ok(ids)
     }
 
     fn scan_file<'a>(

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use gstore_core::Cancel;
 use gstore_store::{DatasetPart, Snapshot};
 
 use super::manifest::{RowList, TextOrNumber};
@@ -81,14 +82,15 @@ impl SampleRows {
         snapshot: &Snapshot,
         dataset: &DatasetPart,
         losses: &Path,
+        cancel: &Cancel,
     ) -> Result<(), DaunceError> {
         const NONE: u64 = u64::MAX;
         self.rows = vec![NONE; self.ids.len()];
-        snapshot.samples(dataset)?.each_id(|row, id| {
+        snapshot.samples(dataset)?.each_id(cancel, |row, id| {
             if let Some(slot) = self.places.get(id).and_then(|place| self.rows.get_mut(*place)) {
                 *slot = row;
             }
-        })?;
+        })??;
         let lost = self.rows.iter().zip(&self.ids).filter(|(row, _)| **row == NONE);
         let mut lost = lost.map(|(_, id)| id.clone());
         match lost.next() {

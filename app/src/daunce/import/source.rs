@@ -58,7 +58,7 @@ impl LossSource {
             true => Self::of_matrix(table, known, signal)?,
             false => Self::of_records((table, scratch), &known, (signal, replace), work)?,
         };
-        source.rows.find(snapshot, dataset, &table.losses)?;
+        source.rows.find(snapshot, dataset, &table.losses, work.cancel)?;
         Ok(source)
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
+use gstore_core::Cancel;
 use gstore_model::architectures::transformers_name;
 
 use super::lines::{ScoreTableWriter, number};
@@ -176,6 +177,7 @@ pub(super) fn kronfluence(
     path: &Path,
     plan: &ScorePlan,
     request: &ScoreRequest,
+    cancel: &Cancel,
 ) -> Result<ScoreFolder, FactorJobError> {
     let Some(damping) = plan.how.filters.first().and_then(|filter| filter.damping()) else {
         let text = "Kronfluence's files have scores of the damped inverse, and of no other filter";
@@ -194,7 +196,7 @@ pub(super) fn kronfluence(
     let folder = ScoreFolder::create(path, &arguments, &plan.arguments())?;
     // A sum over rows, or over queries, has no id.
     if !request.form.summed {
-        folder.settle_ids(ScoreSide::Train, &row_ids(plan)?)?;
+        folder.settle_ids(ScoreSide::Train, &row_ids(plan, cancel)?)?;
     }
     if !request.target.is_own() && !plan.how.sum_queries {
         folder.settle_ids(ScoreSide::Query, &plan.names.ids)?;
@@ -209,9 +211,10 @@ pub(super) fn kronfluence(
 }
 
 /// The ids of the pool's rows, in their order.
-fn row_ids(plan: &ScorePlan) -> Result<Vec<String>, FactorJobError> {
+fn row_ids(plan: &ScorePlan, cancel: &Cancel) -> Result<Vec<String>, FactorJobError> {
     let mut ids = Vec::new();
     for batch in plan.batches.samples().scan_rows(&["id"], plan.rows.clone()) {
+        cancel.check()?;
         let batch = batch?;
         ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
     }

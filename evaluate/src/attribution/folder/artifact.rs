@@ -132,7 +132,7 @@ pub fn artifacts_naming(
     let mut named = HashSet::new();
     if !rows.is_empty() {
         let reader = snapshot.samples(dataset)?;
-        reader.each_id(|row, id| named.extend(rows.contains(row).then(|| id.to_owned())))?;
+        reader.each_id(cancel, |row, id| named.extend(rows.contains(row).then(|| id.to_owned())))??;
     }
     let mut deleted = snapshot.deleted_ids(dataset)?;
     let mut found = Vec::new();

@@ -70,7 +70,7 @@ impl<'a> Retrained<'a> {
     /// The outputs of each member for all queries; none of a member without losses.
     ///
     /// Memory: queries x members.
-    fn outputs(&self, snapshot: &Snapshot) -> Result<Vec<Option<Vec<f64>>>, EvaluateError> {
+    fn outputs(&self, snapshot: &Snapshot, cancel: &Cancel) -> Result<Vec<Option<Vec<f64>>>, EvaluateError> {
         let FolderArtifact { content, queries, .. } = self.first()?;
         let dataset = content.dataset.as_str();
         let changed = |query: usize| {
@@ -80,7 +80,7 @@ impl<'a> Retrained<'a> {
                 self.ensemble.name
             ))
         };
-        let rows = rows_of(snapshot, dataset, queries)?.into_iter().enumerate();
+        let rows = rows_of(snapshot, dataset, queries, cancel)?.into_iter().enumerate();
         let rows =
             rows.map(|(query, row)| row.ok_or_else(|| changed(query))).collect::<Result<Vec<u64>, _>>()?;
         // Given losses are of no encoding.
@@ -122,7 +122,7 @@ impl Truth {
     /// damage; being told to stop.
     pub fn of_ensemble(snapshot: &Snapshot, name: &str, cancel: &Cancel) -> Result<Truth, EvaluateError> {
         let found = Retrained::of(snapshot, snapshot.ensemble(name)?, None, cancel)?;
-        let members = found.runs.iter().copied().zip(found.outputs(snapshot)?);
+        let members = found.runs.iter().copied().zip(found.outputs(snapshot, cancel)?);
         let mut done: HashMap<(usize, usize), Vec<f64>> =
             members.filter_map(|(run, outputs)| Some((run, outputs?))).collect();
         let first = found.first()?;
@@ -157,12 +157,17 @@ fn dropped(ensemble: &EnsemblePart, member: &Member, name: &str) -> EvaluateErro
 }
 
 /// The row of each query; none of one that the dataset does not have.
-fn rows_of(snapshot: &Snapshot, dataset: &str, queries: &Ids) -> Result<Vec<Option<u64>>, EvaluateError> {
+fn rows_of(
+    snapshot: &Snapshot,
+    dataset: &str,
+    queries: &Ids,
+    cancel: &Cancel,
+) -> Result<Vec<Option<u64>>, EvaluateError> {
     let mut found = vec![None; queries.len()];
-    snapshot.samples(snapshot.dataset(dataset)?)?.each_id(|row, id| {
+    snapshot.samples(snapshot.dataset(dataset)?)?.each_id(cancel, |row, id| {
         if let Some(slot) = queries.place(id).and_then(|place| found.get_mut(place)) {
             *slot = Some(row);
         }
-    })?;
+    })??;
     Ok(found)
 }
