@@ -59,9 +59,16 @@ pub(super) fn read(
     (of, replace): (RecordModels<'_>, bool),
     work: &mut JobContext<'_>,
 ) -> Result<RecordTable, DaunceError> {
-    let mut reading =
-        RecordReader { path, scratch, signal, models: of, key: None, nulls: Default::default() };
     let known = of.known();
+    let mut reading = RecordReader {
+        path,
+        scratch,
+        signal,
+        models: of,
+        known: known.iter().map(String::as_str).collect(),
+        key: None,
+        nulls: Default::default(),
+    };
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // Keys of losses, and those that some record has.
     let (mut columns, mut told): (BTreeSet<String>, BTreeSet<String>) = Default::default();

@@ -1,7 +1,7 @@
 //! Records of a table of losses, one after the other, as the losses of cells.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use gstore_core::{Remedy, Unit, first_of, many_of};
@@ -27,6 +27,8 @@ pub(super) struct RecordReader<'a> {
     pub(super) scratch: &'a Path,
     pub(super) signal: Signal,
     pub(super) models: RecordModels<'a>,
+    /// Ids of the models that are known.
+    pub(super) known: HashSet<&'a str>,
     /// Key of the losses in records of cells, once all records were seen.
     pub(super) key: Option<&'static str>,
     /// Of each key of losses the first record that names no model and has a null under it.
@@ -141,7 +143,7 @@ impl RecordReader<'_> {
             if record.len() < columns.len() && matches!(self.models, RecordModels::Named(_)) {
                 add_nans(&mut record, &columns, &source.nulls());
             }
-            if self.models.known().is_empty() {
+            if self.known.is_empty() {
                 let is_left = |key: &String| is_index(key) || unnamed.contains(key);
                 left_out.extend(record.keys().filter(|key| is_left(key)).cloned());
                 record.retain(|key, _| !is_left(key));
@@ -193,7 +195,7 @@ impl RecordReader<'_> {
             self.check_model(place, &model)?;
             return take(place, RecordCell { id, model, column, is_told, value });
         }
-        if self.models.known().is_empty() {
+        if self.known.is_empty() {
             let is_model =
                 |key: &str, value: &Value| key != "id" && !(value.is_null() && self.is_beside(key));
             for (model, value) in record.iter().filter(|(key, value)| is_model(key, value)) {
@@ -253,8 +255,7 @@ impl RecordReader<'_> {
     }
 
     fn check_model(&self, place: &Place, model: &str) -> Result<(), DaunceError> {
-        let known = self.models.known();
-        match known.is_empty() || known.iter().any(|known| known == model) {
+        match self.known.is_empty() || self.known.contains(model) {
             true => Ok(()),
             false => Err(self.at(place, &format!("{model:?} is not one of the models of the manifest"))),
         }
