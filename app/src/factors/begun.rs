@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use gstore_curvature::Module;
 use gstore_ingest::pipeline::IngestRequest;
 use serde_json::{Map, Value, json};
 
@@ -65,11 +64,4 @@ pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
         map.insert("tokenizer".to_owned(), place(tokenizer));
     }
     map
-}
-
-/// The place of a module in a file.
-pub(super) fn place_of<T>(found: &[(String, T)], module: &Module) -> Result<usize, FactorJobError> {
-    let place = found.iter().position(|(name, _)| *name == module.name);
-    place
-        .ok_or_else(|| FactorJobError::Refused(format!("the files have nothing of module `{}`", module.name)))
 }

@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use gstore_core::many;
-use gstore_curvature::{Module, Squares, Strategy};
+use gstore_curvature::{Module, ModuleFactors, Squares, Strategy};
 use gstore_model::weights::ModelError;
 use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
 use serde::Serialize;
 use serde_json::json;
 
-use super::begun::{begin, place_of, places};
+use super::begun::{begin, places};
 use super::error::FactorJobError;
-use super::folder::{FactorError, FactorFolder, OfModules, Partition};
+use super::folder::{FactorError, FactorFolder, FactorParts, FactorReader, Partition};
 use super::forecast::FitForecast;
 use super::lock::FitLock;
 use super::parts::shown;
@@ -201,6 +201,21 @@ fn of_files(error: FactorError) -> FactorJobError {
     }
 }
 
+/// What the fit's own files have of a module.
+fn of_module<S>(
+    files: &FactorReader,
+    module: &Module,
+    of: impl Fn(ModuleFactors) -> Option<S>,
+) -> Result<S, FactorJobError> {
+    let (_, found) = files.module(&module.name).map_err(of_files)?;
+    of(found)
+        .ok_or_else(|| FactorJobError::Refused(format!("the files have nothing of module `{}`", module.name)))
+}
+
+fn covariances_in(found: ModuleFactors) -> Option<Covariances> {
+    found.activation.zip(found.gradient)
+}
+
 struct FitJob<'a> {
     plan: FitPlan,
     folder: FactorFolder,
@@ -239,7 +254,10 @@ impl FitJob<'_> {
 
     /// Whether sums were written from which a later run can go on.
     fn has_sums(&self) -> bool {
-        let has = |number| self.folder.has_covariances(number) || self.folder.has_lambda(number);
+        let has = |number| {
+            let sums = [FactorParts::COVARIANCES, FactorParts::LAMBDA];
+            sums.into_iter().any(|parts| self.folder.has(parts, number))
+        };
         let of_data = |data| (0..self.plan.groups.len()).any(|group| has(self.plan.number(data, group)));
         has(None) || (0..self.plan.new.len()).any(of_data)
     }
@@ -265,8 +283,8 @@ impl FitJob<'_> {
     /// and written first. While others are missing, which ones.
     fn partitions<S>(
         &mut self,
-        has: impl Fn(&FactorFolder, Option<Partition>) -> bool,
-        read: impl Fn(&FactorFolder, Option<Partition>) -> Result<Option<OfModules<S>>, FactorError>,
+        parts: FactorParts,
+        of: impl Fn(ModuleFactors) -> Option<S>,
         mut compute: impl FnMut(&mut Self, usize, usize) -> Result<Vec<S>, FactorJobError>,
         write: impl Fn(&FactorFolder, Option<Partition>, &[Module], &[S]) -> Result<(), FactorError>,
         empty: impl Fn(&FitPlan, &Module) -> S,
@@ -275,7 +293,7 @@ impl FitJob<'_> {
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
-                if number.is_some() && read(&self.folder, number).map_err(of_files)?.is_some() {
+                if number.is_some() && self.are_there(parts, number)? {
                     self.report.found += 1;
                     continue;
                 }
@@ -289,7 +307,7 @@ impl FitJob<'_> {
             }
         }
         let lacks = |data: &usize| {
-            (0..self.plan.groups.len()).any(|group| !has(&self.folder, self.plan.number(*data, group)))
+            (0..self.plan.groups.len()).any(|group| !self.folder.has(parts, self.plan.number(*data, group)))
         };
         let missing: Vec<usize> = (0..self.plan.new.len()).filter(lacks).collect();
         if !missing.is_empty() {
@@ -299,19 +317,24 @@ impl FitJob<'_> {
         let mut all: Vec<S> = modules.iter().map(|module| empty(&self.plan, module)).collect();
         for data in 0..self.plan.new.len() {
             for (group, places) in self.plan.groups.iter().enumerate() {
-                let found = read(&self.folder, self.plan.number(data, group)).map_err(of_files)?;
-                let Some(found) = found else { return Ok(Err(vec![data])) };
+                let files = self.folder.quantities(parts, self.plan.number(data, group)).map_err(of_files)?;
+                let Some(files) = files else { return Ok(Err(vec![data])) };
                 for place in places {
-                    merge(&mut all[*place], &found[place_of(&found, &modules[*place])?].1);
+                    merge(&mut all[*place], &of_module(&files, &modules[*place], &of)?);
                 }
             }
         }
         Ok(Ok(all))
     }
 
+    /// Whether the files of some quantities are there, and as they were written.
+    fn are_there(&self, parts: FactorParts, number: Option<Partition>) -> Result<bool, FactorJobError> {
+        Ok(self.folder.quantities(parts, number).map_err(of_files)?.is_some())
+    }
+
     /// Sums of covariances; gives the partitions that are missing.
     fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<Vec<usize>, FactorJobError> {
-        if self.folder.read_covariances(None).map_err(of_files)?.is_some() {
+        if self.are_there(FactorParts::COVARIANCES, None)? {
             return Ok(Vec::new());
         }
         let merge = |sum: &mut Covariances, part: &Covariances| {
@@ -319,8 +342,8 @@ impl FitJob<'_> {
             sum.1.merge(&part.1);
         };
         let all = self.partitions(
-            FactorFolder::has_covariances,
-            FactorFolder::read_covariances,
+            FactorParts::COVARIANCES,
+            covariances_in,
             |fit, data, group| fit.covariances_of(data, group, work),
             FactorFolder::write_covariances,
             FitPlan::no_sums,
@@ -389,12 +412,12 @@ impl FitJob<'_> {
 
     /// Squares of gradients; gives the partitions that are missing.
     fn squares(&mut self, work: &mut JobContext<'_>) -> Result<Vec<usize>, FactorJobError> {
-        if self.folder.read_lambda(None).map_err(of_files)?.is_some() {
+        if self.are_there(FactorParts::LAMBDA, None)? {
             return Ok(Vec::new());
         }
         let all = self.partitions(
-            FactorFolder::has_lambda,
-            FactorFolder::read_lambda,
+            FactorParts::LAMBDA,
+            |found| found.lambda.or(found.diagonal),
             |fit, data, group| fit.squares_of(data, group, work),
             FactorFolder::write_lambda,
             |_, module| Squares::new(module.len()),

@@ -24,7 +24,7 @@ mod writing;
 
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
+use gstore_curvature::{Module, ModuleFactors};
 
 pub(super) use documents::{is_part, write as write_document, write_or_read};
 pub(super) use whole::{check_blocks, check_room, matrices};
@@ -33,7 +33,6 @@ pub use arguments::FactorArguments;
 pub(super) use arguments::{DatasetNote, FactorStage, ScoreArguments};
 pub use error::FactorError;
 pub(super) use reader::{FactorParts, FactorReader, some_names};
-use reader::{TensorPair, lambda_files};
 pub(crate) use scores::ALL_MODULES;
 pub use scores::{ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
 use tensors::Tensors;
@@ -41,9 +40,6 @@ pub(super) use tensors::renamed_header;
 
 /// A partition: of the data, and of the modules.
 pub(super) type Partition = (usize, usize);
-
-/// What a file has of each module, by its name; a pair is of inputs and of gradients of outputs.
-pub(crate) type OfModules<T> = Vec<(String, T)>;
 
 const ARGUMENTS: &str = "factor_arguments.json";
 const COVARIANCES: [&str; 2] = ["activation_covariance", "gradient_covariance"];
@@ -103,46 +99,21 @@ impl FactorFolder {
         documents::write(&self.dataset(stage), note)
     }
 
-    /// Sums of covariances, by name of their module; none where they are not there.
-    pub(crate) fn read_covariances(
+    /// A reader of some quantities; none unless all of their files are there.
+    pub(super) fn quantities(
         &self,
+        parts: FactorParts,
         partition: Option<Partition>,
-    ) -> Result<Option<OfModules<(Covariance, Covariance)>>, FactorError> {
-        let files = TensorPair::open(&mut self.opener(partition), COVARIANCES, COVARIANCE_COUNTS)?;
-        let of =
-            |files: &TensorPair, name: &str| Ok((files.covariance(0, name)?, files.covariance(1, name)?));
-        files.map(|files| of_modules(files.names(), |name| of(&files, name))).transpose()
+    ) -> Result<Option<FactorReader>, FactorError> {
+        match self.has(parts, partition) {
+            true => self.reader_of(parts, partition).map(Some),
+            false => Ok(None),
+        }
     }
 
-    /// Whether the files of [`FactorFolder::read_covariances`] are there.
-    pub(crate) fn has_covariances(&self, partition: Option<Partition>) -> bool {
-        self.has(COVARIANCES.into_iter().chain(COVARIANCE_COUNTS), partition)
-    }
-
-    /// Whether the files of [`FactorFolder::read_lambda`] are there.
-    pub(crate) fn has_lambda(&self, partition: Option<Partition>) -> bool {
-        self.has([LAMBDA, LAMBDA_COUNT].into_iter(), partition)
-    }
-
-    fn has(&self, mut quantities: impl Iterator<Item = &'static str>, partition: Option<Partition>) -> bool {
-        quantities.all(|what| self.file(what, partition).exists())
-    }
-
-    /// Eigenbases, by name of their module; none where they are not there.
-    pub(crate) fn read_eigen(&self) -> Result<Option<OfModules<(Eigen, Eigen)>>, FactorError> {
-        let files = TensorPair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)?;
-        let of = |files: &TensorPair, name: &str| Ok((files.eigen(0, name)?, files.eigen(1, name)?));
-        files.map(|files| of_modules(files.names(), |name| of(&files, name))).transpose()
-    }
-
-    /// Sums of squares of gradients, by name of their module; none where they are not there.
-    pub(crate) fn read_lambda(
-        &self,
-        partition: Option<Partition>,
-    ) -> Result<Option<OfModules<Squares>>, FactorError> {
-        let Some((sums, counts)) = lambda_files(&mut self.opener(partition))? else { return Ok(None) };
-        let of = |name: &str| Ok(Squares { sums: sums.finite(name)?, count: counts.count(name)? });
-        of_modules(sums.names(), of).map(Some)
+    /// Whether the files of some quantities are there.
+    pub(super) fn has(&self, parts: FactorParts, partition: Option<Partition>) -> bool {
+        parts.quantities().all(|what| self.file(what, partition).exists())
     }
 
     /// Refuses a folder without a file that its strategy needs, and one with some of the files of covariances.
@@ -180,7 +151,15 @@ impl FactorFolder {
 
     /// A reader of what there is of whole modules, once their partitions are put together.
     pub(super) fn reader(&self) -> Result<FactorReader, FactorError> {
-        FactorReader::new(&self.path, self.arguments.clone(), FactorParts::ALL, &mut self.opener(None))
+        self.reader_of(FactorParts::ALL, None)
+    }
+
+    pub(super) fn reader_of(
+        &self,
+        parts: FactorParts,
+        partition: Option<Partition>,
+    ) -> Result<FactorReader, FactorError> {
+        FactorReader::new(&self.path, self.arguments.clone(), parts, &mut self.opener(partition))
     }
 
     /// What there is of the modules that are named, or of all, once their partitions are put together, in the
@@ -214,13 +193,6 @@ impl FactorFolder {
     fn file(&self, what: &str, partition: Option<Partition>) -> PathBuf {
         self.path.join(file_name(what, partition))
     }
-}
-
-fn of_modules<T>(
-    names: Vec<String>,
-    of: impl Fn(&str) -> Result<T, FactorError>,
-) -> Result<OfModules<T>, FactorError> {
-    names.into_iter().map(|name| of(&name).map(|found| (name, found))).collect()
 }
 
 /// Name of the note of a stage's dataset.

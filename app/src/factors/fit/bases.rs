@@ -5,9 +5,9 @@ use std::ops::{ControlFlow, Range};
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 
-use super::{FitJob, of_files};
-use crate::factors::begun::place_of;
+use super::{FitJob, covariances_in, of_files, of_module};
 use crate::factors::error::FactorJobError;
+use crate::factors::folder::FactorParts;
 use crate::factors::passes::Covariances;
 use crate::work::JobContext;
 
@@ -31,15 +31,13 @@ fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<It
 impl FitJob<'_> {
     /// Eigenbases of all covariances, one block a thread.
     pub(super) fn eigen(&mut self, work: &mut JobContext<'_>) -> Result<(), FactorJobError> {
-        if self.folder.read_eigen().map_err(of_files)?.is_some() {
+        if self.are_there(FactorParts::EIGEN, None)? {
             return Ok(());
         }
         let modules = self.plan.engine.modules();
-        let found = self.folder.read_covariances(None).map_err(of_files)?.unwrap_or_default();
-        let sums = modules
-            .iter()
-            .map(|module| Ok(&found[place_of(&found, module)?].1))
-            .collect::<Result<Vec<&Covariances>, FactorJobError>>()?;
+        let files = self.folder.reader_of(FactorParts::COVARIANCES, None).map_err(of_files)?;
+        let sums = modules.iter().map(|module| of_module(&files, module, covariances_in));
+        let sums = sums.collect::<Result<Vec<Covariances>, FactorJobError>>()?;
         if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
             return Err(FactorJobError::NothingScored);
         }
@@ -72,16 +70,11 @@ impl FitJob<'_> {
     }
 
     pub(super) fn set_bases(&mut self) -> Result<(), FactorJobError> {
-        let mut found = self.folder.read_eigen().map_err(of_files)?.unwrap_or_default();
-        // Each is moved: a copy of all of them would be in memory with them.
-        let mut of = |module: &Module| {
-            let at = place_of(&found, module)?;
-            let (_, (a, g)) = found.swap_remove(at);
-            let (activation_eigen, gradient_eigen) = (Some(a), Some(g));
-            Ok(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() })
-        };
-        let factors =
-            self.plan.engine.modules().iter().map(&mut of).collect::<Result<Vec<_>, FactorJobError>>()?;
+        let files = self.folder.reader_of(FactorParts::EIGEN, None).map_err(of_files)?;
+        let modules = self.plan.engine.modules().iter();
+        let factors = modules
+            .map(|module| of_module(&files, module, Some))
+            .collect::<Result<Vec<ModuleFactors>, FactorJobError>>()?;
         self.plan.engine.set_bases(&factors).map_err(FactorJobError::other)?;
         self.plan.has_bases = true;
         Ok(())

@@ -34,6 +34,9 @@ pub(crate) struct FactorParts {
 
 impl FactorParts {
     pub const ALL: Self = Self { covariances: true, eigen: true, lambda: true };
+    pub const COVARIANCES: Self = Self { eigen: false, lambda: false, ..Self::ALL };
+    pub const EIGEN: Self = Self { covariances: false, lambda: false, ..Self::ALL };
+    pub const LAMBDA: Self = Self { covariances: false, eigen: false, ..Self::ALL };
 
     /// What gradients are preconditioned with.
     pub fn of(strategy: Strategy) -> Self {
@@ -46,15 +49,19 @@ impl FactorParts {
         Self { covariances: strategy.rotates(), eigen: false, lambda: strategy == Strategy::Diagonal }
     }
 
-    /// Names of the files that have them, with the arguments.
-    pub fn files(self) -> Vec<String> {
+    /// Names of the quantities, in those of their files.
+    pub(super) fn quantities(self) -> impl Iterator<Item = &'static str> {
         let covariances = COVARIANCES.into_iter().chain(COVARIANCE_COUNTS);
         let eigen = EIGENVECTORS.into_iter().chain(EIGENVALUES);
-        let wanted = covariances
-            .filter(|_| self.covariances)
-            .chain(eigen.filter(|_| self.eigen))
-            .chain([LAMBDA, LAMBDA_COUNT].into_iter().filter(|_| self.lambda));
-        let named = wanted.map(|what| file_name(what, None));
+        covariances
+            .filter(move |_| self.covariances)
+            .chain(eigen.filter(move |_| self.eigen))
+            .chain([LAMBDA, LAMBDA_COUNT].into_iter().filter(move |_| self.lambda))
+    }
+
+    /// Names of the files that have them, with the arguments.
+    pub fn files(self) -> Vec<String> {
+        let named = self.quantities().map(|what| file_name(what, None));
         std::iter::once(ARGUMENTS.to_owned()).chain(named).collect()
     }
 }
@@ -211,14 +218,14 @@ impl FactorReader {
 
 /// Files of two quantities, each of inputs and of gradients of outputs.
 #[derive(Debug)]
-pub(super) struct TensorPair {
+struct TensorPair {
     first: [Tensors; 2],
     second: [Tensors; 2],
 }
 
 impl TensorPair {
     /// Opens them; none where one of them is not there.
-    pub(super) fn open(
+    fn open(
         open: &mut OpenTensors<'_>,
         first: [&str; 2],
         second: [&str; 2],
@@ -228,7 +235,7 @@ impl TensorPair {
     }
 
     /// Names of the modules, in byte order.
-    pub(super) fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         self.first[0].names()
     }
 
@@ -237,14 +244,14 @@ impl TensorPair {
         self.first[side].blocks(name).map(Blocks::size)
     }
 
-    pub(super) fn covariance(&self, side: usize, name: &str) -> Result<Covariance, FactorError> {
+    fn covariance(&self, side: usize, name: &str) -> Result<Covariance, FactorError> {
         let (file, size) = (&self.first[side], self.size(side, name)?);
         let sums = Covariance { size, sums: file.finite(name)?, count: self.second[side].count(name)? };
         bases::check_symmetric(file, name, &sums)?;
         Ok(sums)
     }
 
-    pub(super) fn eigen(&self, side: usize, name: &str) -> Result<Eigen, FactorError> {
+    fn eigen(&self, side: usize, name: &str) -> Result<Eigen, FactorError> {
         let size = self.size(side, name)?;
         let values = self.second[side].finite(name)?;
         if values.len() != size {
@@ -258,7 +265,7 @@ impl TensorPair {
 }
 
 /// Files of squares of gradients and of their counts.
-pub(super) fn lambda_files(open: &mut OpenTensors<'_>) -> Result<Option<(Tensors, Tensors)>, FactorError> {
+fn lambda_files(open: &mut OpenTensors<'_>) -> Result<Option<(Tensors, Tensors)>, FactorError> {
     let (sums, counts) = (open(LAMBDA)?, open(LAMBDA_COUNT)?);
     Ok(sums.zip(counts))
 }

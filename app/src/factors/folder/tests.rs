@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use gstore_curvature::{Blocks, Damping, Strategy, dot};
+use gstore_curvature::{Blocks, Covariance, Damping, Eigen, Squares, Strategy, dot};
 use gstore_store::FileMap;
 use serde_json::Value;
 
@@ -44,6 +44,26 @@ fn dataset_note(path: &Path) -> DatasetNote {
     documents::read(path).unwrap().unwrap()
 }
 
+/// Some quantities of all modules, whose files are there.
+fn read(
+    folder: &FactorFolder,
+    parts: FactorParts,
+    partition: Option<Partition>,
+) -> Result<Vec<(Module, ModuleFactors)>, FactorError> {
+    let reader = folder.quantities(parts, partition)?.unwrap();
+    reader.chosen(None)?.iter().map(|name| reader.module(name)).collect()
+}
+
+/// The covariances of all modules, by their names.
+fn covariances(
+    folder: &FactorFolder,
+    partition: Option<Partition>,
+) -> Result<Vec<(String, (Covariance, Covariance))>, FactorError> {
+    let found = read(folder, FactorParts::COVARIANCES, partition)?.into_iter();
+    let sums = |found: ModuleFactors| found.activation.zip(found.gradient).unwrap();
+    Ok(found.map(|(module, found)| (module.name, sums(found))).collect())
+}
+
 #[test]
 fn factors_of_kronfluence_are_read() {
     let folder = FactorFolder::open(&given("factors_mlp")).unwrap();
@@ -55,11 +75,11 @@ fn factors_of_kronfluence_are_read() {
     assert_eq!((note.kind.as_str(), note.dataset_size, note.indices), ("TensorDataset", 7, None));
 
     // Partitions add up to the whole.
-    let whole = folder.read_covariances(None).unwrap().unwrap();
+    let whole = covariances(&folder, None).unwrap();
     for (name, (activation, gradient)) in &whole {
         let (mut a, mut g) = (Covariance::new(activation.size), Covariance::new(gradient.size));
         for partition in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let parts = folder.read_covariances(Some(partition)).unwrap().unwrap();
+            let parts = covariances(&folder, Some(partition)).unwrap();
             for (_, (part_a, part_g)) in parts.iter().filter(|part| part.0 == *name) {
                 a.merge(part_a);
                 g.merge(part_g);
@@ -69,7 +89,7 @@ fn factors_of_kronfluence_are_read() {
         close("activation", &a.sums, &activation.sums, 1e-6);
         close("gradient", &g.sums, &gradient.sums, 1e-6);
     }
-    assert!(folder.read_covariances(Some((2, 0))).unwrap().is_none());
+    assert!(folder.quantities(FactorParts::COVARIANCES, Some((2, 0))).unwrap().is_none());
 
     // The eigenbases and squares are those of the sums and of the gradients.
     let all = folder.factors(None).unwrap();
@@ -258,9 +278,9 @@ fn covariances_that_are_not_symmetric_are_refused() {
         let gradient = Covariance { size: 2, sums: vec![2.0, 1.0, below, 2.0], count: 1 };
         let activation = Covariance { size: 1, sums: vec![1.0], count: 1 };
         folder.write_covariances(None, std::slice::from_ref(&module), &[(activation, gradient)]).unwrap();
-        folder.read_covariances(None)
+        covariances(&folder, None)
     };
-    assert!(read(1.0).unwrap().is_some() && read(1.0 + 1e-6).unwrap().is_some());
+    assert!(read(1.0).is_ok() && read(1.0 + 1e-6).is_ok());
     let refused = read(0.5).unwrap_err().to_string();
     for says in
         ["gradient_covariance.safetensors: module `m`: ", "is not symmetric", "fit such factors again"]
@@ -316,15 +336,17 @@ fn written_again(to: &Path) -> (PathBuf, PathBuf) {
     let all: BTreeMap<String, Module> =
         from.factors(None).unwrap().into_iter().map(|(module, _)| (module.name.clone(), module)).collect();
     for partition in [None, Some((0, 0)), Some((0, 1)), Some((1, 0)), Some((1, 1))] {
-        let found = from.read_covariances(partition).unwrap().unwrap();
+        let found = covariances(&from, partition).unwrap();
         let modules: Vec<Module> = found.iter().map(|(name, _)| all[name].clone()).collect();
         let sums: Vec<(Covariance, Covariance)> = found.into_iter().map(|(_, sums)| sums).collect();
         folder.write_covariances(partition, &modules, &sums).unwrap();
     }
     let modules: Vec<Module> = all.into_values().collect();
-    let bases = from.read_eigen().unwrap().unwrap().into_iter().map(|(_, bases)| bases);
+    let bases = read(&from, FactorParts::EIGEN, None).unwrap().into_iter();
+    let bases = bases.map(|(_, found)| found.activation_eigen.zip(found.gradient_eigen).unwrap());
     folder.write_eigen(&modules, &bases.collect::<Vec<_>>()).unwrap();
-    let squares = from.read_lambda(None).unwrap().unwrap().into_iter().map(|(_, squares)| squares);
+    let squares = read(&from, FactorParts::LAMBDA, None).unwrap().into_iter();
+    let squares = squares.map(|(_, found)| found.lambda.unwrap());
     folder.write_lambda(None, &modules, &squares.collect::<Vec<_>>()).unwrap();
 
     let from = ScoreFolder::open(&given("scores_mlp")).unwrap();
@@ -548,7 +570,8 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     assert!(write(vec![1.0]).ends_with("module `m`: 1 values for a matrix of 1 x 2"));
     assert!(write(vec![1.0, f64::NAN]).contains("module `m`: lambda_matrix is not finite"));
     // What could not be written has not touched what is there.
-    assert_eq!(folder.read_lambda(None).unwrap().unwrap()[0].1, exact);
+    let squares = || read(&folder, FactorParts::LAMBDA, None);
+    assert_eq!(squares().unwrap()[0].1.diagonal.as_ref(), Some(&exact));
 
     // Another module than those of the counts.
     let other = Module { name: "n".to_owned(), ..module.clone() };
@@ -556,7 +579,7 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     let kept = fs_err::read(&counts).unwrap();
     folder.write_lambda(None, std::slice::from_ref(&other), std::slice::from_ref(&exact)).unwrap();
     fs_err::write(&counts, kept).unwrap();
-    let refused = folder.read_lambda(None).unwrap_err().to_string();
+    let refused = squares().unwrap_err().to_string();
     assert!(refused.ends_with("num_lambda_processed.safetensors: tensor n is missing"), "{refused}");
     folder.write_lambda(None, modules, std::slice::from_ref(&exact)).unwrap();
     // An error of the disk names the file.
@@ -577,7 +600,7 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     assert!(!late && fs_err::read(&path).unwrap() == whole);
 
     fs_err::write(&path, &whole[..whole.len() - 1]).unwrap();
-    let refused = folder.read_lambda(None).unwrap_err().to_string();
+    let refused = squares().unwrap_err().to_string();
     assert!(refused.contains("lambda_matrix.safetensors is not a valid safetensors file"), "{refused}");
     let none = place.path().join("none");
     let refused = FactorFolder::open(&none).unwrap_err().to_string();
