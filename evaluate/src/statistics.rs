@@ -5,10 +5,9 @@
 //! - all systems and metrics have the same draws, so that differences are paired
 //! - draws depend on the seed, the number of the resample and the row alone: not on threads
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
-use gstore_core::parallel::ordered;
-use gstore_core::{Cancel, Cancelled};
+use gstore_core::{Cancel, Cancelled, parallel};
 use gstore_generate::uniform;
 
 /// Confidence of every interval.
@@ -125,25 +124,13 @@ pub(crate) fn resample(
     // Of each part (the groups, all rows, the mean of groups) and system a value for each resample.
     let parts = groups.len() + 2;
     let mut drawn: Vec<Vec<f64>> = vec![Vec::new(); parts * values.len()];
-    let shares = bootstrap.resamples.div_ceil(SHARE);
-    let of_share = |(): &mut (), share: usize| -> Result<Vec<Vec<f64>>, Cancelled> {
-        let numbers = share * SHARE..((share + 1) * SHARE).min(bootstrap.resamples);
-        let of = |number: usize| means(values, groups, |row, group| draw(number as u64, row, group));
-        Ok(numbers.map(of).collect())
+    let numbers: Vec<u64> = (0..bootstrap.resamples as u64).collect();
+    let of = |number: &u64| -> Result<Vec<f64>, Cancelled> {
+        Ok(means(values, groups, |row, group| draw(*number, row, group)))
     };
-    ordered(
-        shares,
-        threads,
-        cancel,
-        || (),
-        of_share,
-        |resamples| {
-            for means in resamples {
-                drawn.iter_mut().zip(means).for_each(|(all, mean)| all.push(mean));
-            }
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
+    for means in parallel::map(&numbers, SHARE, threads, cancel, of)? {
+        drawn.iter_mut().zip(means).for_each(|(all, mean)| all.push(mean));
+    }
     let found = means(values, groups, |row, _| row);
     let rows: usize = groups.iter().map(Range::len).sum();
     let mut all: Vec<Means> = Vec::with_capacity(parts);

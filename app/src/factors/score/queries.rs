@@ -11,7 +11,7 @@
 
 mod scaling;
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::Mutex;
 
 use gstore_core::{Unit, locked, parallel};
@@ -114,20 +114,14 @@ fn precondition(
     work: &JobContext<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let earlier: Vec<Mutex<Vec<FilterColumns>>> =
-        collected.iter_mut().map(|columns| Mutex::new(std::mem::take(columns))).collect();
-    let compute = |_: &mut (), at: usize| {
-        let earlier = std::mem::take(&mut *locked(&earlier[at]));
-        module_columns(plan, &modules[wanted[at]], &gradients[at], earlier)
-    };
-    let mut places = collected.iter_mut();
-    let take = |columns: Vec<FilterColumns>| -> Result<ControlFlow<()>, FactorJobError> {
-        if let Some(place) = places.next() {
-            *place = columns;
-        }
-        Ok(ControlFlow::Continue(()))
-    };
-    parallel::ordered(wanted.len(), plan.extent.threads, work.cancel, || (), compute, take)
+    let earlier = collected.iter_mut().map(|columns| Mutex::new(std::mem::take(columns)));
+    let all: Vec<_> = wanted.iter().zip(gradients).zip(earlier).collect();
+    let columns = parallel::map(&all, 1, plan.extent.threads, work.cancel, |((at, gradients), earlier)| {
+        let earlier = std::mem::take(&mut *locked(earlier));
+        module_columns(plan, &modules[**at], gradients, earlier)
+    })?;
+    collected.iter_mut().zip(columns).for_each(|(place, columns)| *place = columns);
+    Ok(())
 }
 
 /// Adds the columns of some queries for a module, for each segment and filter, to those of earlier ones.
