@@ -14,8 +14,7 @@ use super::cost::ComputeCost;
 use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::AnswerError;
-use crate::rows::{FindError, random_rows};
-use crate::select::rows_where;
+use crate::rows::{FindError, matching, random_rows};
 use crate::work::JobContext;
 
 /// Some rows more than are needed: of a few nothing can be learned.
@@ -43,7 +42,7 @@ pub(super) fn draw(
 ) -> Result<(CandidatePool, ComputeCost), AnswerError> {
     let part = snapshot.dataset(source.pool())?;
     let rows = match &request.condition {
-        Some(condition) => rows_where(snapshot, source.pool(), condition, work)?,
+        Some(condition) => matching(snapshot, source.pool(), condition, work.threads, work.cancel)?,
         None => RowSet::clone(&*snapshot.live_rows(part)?),
     };
     let k = resolve_top(&request.top, part.rows)?;

@@ -12,7 +12,7 @@ use gstore_query::influence::{
     SelectRequest, resolve_share, resolve_top,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
-use gstore_store::{RowSet, Snapshot};
+use gstore_store::Snapshot;
 
 use self::explained::Explained;
 use self::records::{NestedValues, Records};
@@ -131,16 +131,6 @@ fn candidates(
         filter = filter.with(place, rows.iter().collect());
     }
     if any { Ok(filter) } else { Err(FindError::NoRow { rows: live }) }
-}
-
-/// The rows of a pool for which a condition is true.
-pub(crate) fn rows_where(
-    snapshot: &Arc<Snapshot>,
-    pool: &str,
-    condition: &str,
-    work: &JobContext<'_>,
-) -> Result<RowSet, AnswerError> {
-    Ok(matching(snapshot, pool, condition, work.threads, work.cancel)?)
 }
 
 impl SelectedRows {
