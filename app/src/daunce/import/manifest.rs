@@ -9,14 +9,17 @@ use serde_json::{Map, Number, Value};
 
 use crate::daunce::DaunceError;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Manifest {
     pub ensemble: Option<String>,
     /// Id of theta_0.
     pub base: Option<String>,
     /// In the order of the matrices.
+    #[serde(default)]
     pub models: Vec<ModelRecord>,
     pub signal: Option<Signal>,
+    /// Each is read over what all of them share.
+    #[serde(skip)]
     pub tables: Vec<TableRecord>,
 }
 
@@ -150,15 +153,6 @@ const OF_TABLE: [&str; 8] =
 /// Keys of a manifest beside these.
 const OF_HEAD: [&str; 5] = ["ensemble", "base", "models", "signal", "tables"];
 
-#[derive(Deserialize)]
-struct ManifestHead {
-    ensemble: Option<String>,
-    base: Option<String>,
-    #[serde(default)]
-    models: Vec<ModelRecord>,
-    signal: Option<Signal>,
-}
-
 impl Manifest {
     /// Reads a manifest. Files that it names are relative to its folder.
     pub fn read(path: &Path) -> Result<Self, DaunceError> {
@@ -191,17 +185,15 @@ impl Manifest {
         };
         let models = head.get_mut("models").and_then(Value::as_array_mut);
         models.into_iter().flatten().for_each(read_exponents);
-        let head: ManifestHead =
+        let mut manifest: Self =
             serde_json::from_value(Value::Object(head)).map_err(|e| wrong(e.to_string()))?;
-        let mut read = Vec::with_capacity(tables.len());
         for table in tables {
             let mut table: TableRecord =
                 serde_json::from_value(table).map_err(|e| wrong(format!("a table: {e}")))?;
             table.move_to(path.parent().unwrap_or(Path::new("")));
-            read.push(table);
+            manifest.tables.push(table);
         }
-        let ManifestHead { ensemble, base, models, signal } = head;
-        Ok(Self { ensemble, base, models, signal, tables: read })
+        Ok(manifest)
     }
 }
 
