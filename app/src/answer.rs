@@ -152,7 +152,6 @@ pub(crate) fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<
     Ok(ordered.into_iter().flatten().collect())
 }
 
-/// The ids of ranked rows.
 pub(crate) fn ids(rows: &[Scored], pools: &[Pool]) -> Result<StringArray, AnswerError> {
     Ok(id_column(&column(rows, pools, "id")?))
 }
@@ -209,7 +208,6 @@ pub(crate) fn record(record: &ArrayRef) -> Option<&[u8]> {
     record.as_binary_opt::<i32>().filter(|record| record.is_valid(0)).map(|record| record.value(0))
 }
 
-/// The record of a row that is to be written.
 pub(crate) fn written_record(stored: &ArrayRef, row: u64) -> Result<&[u8], AnswerError> {
     record(stored).ok_or_else(|| {
         AnswerError::Refused(format!(

@@ -142,7 +142,6 @@ impl GivenQuestion {
         })
     }
 
-    /// Why a row has no score.
     fn why_none(&self, pool: usize, row: u64, cancel: &Cancel) -> Result<String, AnswerError> {
         let prepared = &self.prepared;
         if prepared.spec().exclude_target && prepared.in_target(pool, &[row], cancel)?.first() == Some(&true)

@@ -14,7 +14,6 @@ pub(super) struct ComputeCost {
     gradients: StepTime,
 }
 
-/// What a stage computes.
 struct StageCost {
     /// Whether a forward pass is among it.
     is_forward: bool,
@@ -46,7 +45,6 @@ impl ComputeCost {
         self.stages[place].forward.add(measured);
     }
 
-    /// Notes gradients.
     pub(super) fn gradients(&mut self, measured: StepTime) {
         self.gradients.add(measured);
     }

@@ -12,7 +12,6 @@ use crate::answer::AnswerError;
 use crate::ceiling::{ScoreReliability, noise_of};
 use crate::work::JobContext;
 
-/// The columns that a stage adds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StageColumns {
     /// Stored features, token counts and metadata.
@@ -29,7 +28,6 @@ impl StageColumns {
     }
 }
 
-/// The columns of some stages, open for reading.
 pub(super) struct OpenStageColumns {
     stages: Vec<(Option<OpenFeatures>, Option<Prepared>)>,
 }

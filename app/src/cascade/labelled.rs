@@ -17,7 +17,6 @@ use crate::work::JobContext;
 /// Names in a message.
 const MOST_NAMES: usize = 5;
 
-/// The labelled rows.
 pub(super) struct LabelledSample {
     /// Those that have a score and all columns.
     pub(super) data: Labelled,

@@ -43,7 +43,6 @@ pub(super) struct CascadeSource {
     datasets: Vec<Arc<DatasetPart>>,
 }
 
-/// A checkpoint of the question.
 struct WeightedCheckpoint {
     name: String,
     weight: f64,
@@ -83,7 +82,6 @@ pub(super) struct MissingFeatures {
 }
 
 impl MissingFeatures {
-    /// Everything.
     pub(super) fn all(stages: &[Stage], checkpoints: usize) -> Self {
         let forward = stages.iter().map(|stage| !stage.kinds.is_empty()).collect();
         Self { forward, gradients: vec![true; checkpoints] }

@@ -6,7 +6,6 @@ use gstore_ingest::pipeline::RowBatches;
 use super::engine::SampleTokens;
 use super::error::FactorJobError;
 
-/// Whose samples are in a batch.
 #[derive(Clone, Copy)]
 pub(super) enum BatchSamples<'a> {
     Rows(&'a RowBatches),

@@ -26,7 +26,6 @@ pub struct EigenProjection {
     number: u32,
     /// The datasets that they say something of.
     datasets: Vec<String>,
-    /// What they are of.
     stamp: FactorStamp,
     /// The rows that they were fitted on, where they are known.
     rows: Option<EigenSpaceRows>,

@@ -116,7 +116,6 @@ pub enum FactorJobError {
 }
 
 impl FactorJobError {
-    /// An error of the engine.
     pub(super) fn other(error: impl Error + Send + Sync + 'static) -> Self {
         Self::Other(Box::new(error))
     }

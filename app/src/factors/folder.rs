@@ -212,7 +212,6 @@ fn is_partition_of(whole: &str, name: &str) -> bool {
     numbers().is_some()
 }
 
-/// Name of the file of a quantity.
 fn file_name(what: &str, partition: Option<Partition>) -> String {
     match partition {
         None => format!("{what}.safetensors"),

@@ -31,7 +31,6 @@ pub struct KeptShare {
     pub lacking: u64,
 }
 
-/// Sums over vectors.
 #[derive(Debug, Clone, Default)]
 struct VectorSums {
     vectors: u64,

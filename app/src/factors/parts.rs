@@ -35,7 +35,6 @@ pub(super) fn shown(parts: &[usize]) -> String {
     first_of(runs, 8)
 }
 
-/// The first of some rows.
 pub(super) fn first(live: &RowSet, limit: Option<u64>) -> RowSet {
     match limit {
         Some(limit) => {

@@ -48,7 +48,6 @@ pub struct FactorNote {
     pub bytes: u64,
 }
 
-/// The description that an artifact of factors has.
 pub(super) fn read_content(part: &ArtifactPart) -> Result<FactorContent, FactorJobError> {
     if part.kind != FACTORS {
         let (name, kind) = (&part.name, &part.kind);

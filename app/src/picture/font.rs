@@ -116,7 +116,6 @@ fn decode(bytes: &[u8]) -> BTreeMap<u32, Glyph> {
     glyphs
 }
 
-/// Numbers in LEB128.
 struct Leb128Numbers<'a>(&'a [u8]);
 
 impl Leb128Numbers<'_> {

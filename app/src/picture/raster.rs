@@ -50,7 +50,6 @@ impl Raster {
         [within(left, right, self.width), within(top, bottom, self.height)]
     }
 
-    /// A filled box.
     pub(super) fn fill(&mut self, [x, y, width, height]: [f64; 4], paint: Paint) {
         let (right, bottom) = (x + width, y + height);
         let [columns, rows] = self.pixels_of([x, y, right, bottom]);

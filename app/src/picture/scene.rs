@@ -51,7 +51,6 @@ pub(super) enum Item {
     },
 }
 
-/// How a text is set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct TextStyle {
     /// Points of an em.

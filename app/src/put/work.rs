@@ -15,7 +15,6 @@ const FILE_BYTES: usize = 1 << 30;
 /// Files of one put: a stream whose rows come in more ascending runs than this is refused.
 const MOST_FILES: usize = 256;
 
-/// A job that writes.
 pub(super) struct PutJob {
     store: Store,
     plan: JobPlan,

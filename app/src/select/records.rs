@@ -311,7 +311,6 @@ fn text_column<'t>(cells: impl Iterator<Item = Option<&'t RecordText>>) -> Array
     Arc::new(texts.collect::<StringArray>())
 }
 
-/// The JSON text of a key of each record.
 fn json_column(key: &str, records: &[Value]) -> ArrayRef {
     Arc::new(records.iter().map(|record| record.get(key).map(Value::to_string)).collect::<StringArray>())
 }

@@ -40,7 +40,6 @@ pub(super) struct LossMatrix {
     by_example: bool,
 }
 
-/// What the values of a matrix are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatrixValues {
     Losses,

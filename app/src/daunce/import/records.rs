@@ -33,7 +33,6 @@ pub(super) struct RecordTable {
     pub matrix: LossMatrix,
 }
 
-/// Models that the records of a file are of.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RecordModels<'a> {
     /// Those of the manifest; empty: those that the records name.

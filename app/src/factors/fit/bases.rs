@@ -11,7 +11,6 @@ use crate::factors::folder::FactorParts;
 use crate::factors::passes::Covariances;
 use crate::work::JobContext;
 
-/// A block that is decomposed by itself.
 struct DecomposedBlock<'a> {
     module: &'a str,
     sum: &'a Covariance,

@@ -22,7 +22,6 @@ use super::{
 /// Opens a file by the name of its quantity; none where there is none.
 pub(super) type OpenTensors<'a> = dyn FnMut(&str) -> Result<Option<Tensors>, FactorError> + 'a;
 
-/// Quantities of factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FactorParts {
     pub covariances: bool,

@@ -106,7 +106,6 @@ impl ScoreFolder {
         Ok(path.join(SCORE_ARGUMENTS).is_file() || has(ScoreKind::Pairwise)? || has(ScoreKind::OfItself)?)
     }
 
-    /// Notes a dataset.
     pub(crate) fn write_dataset(&self, side: ScoreSide, note: &DatasetNote) -> Result<(), FactorError> {
         documents::write(&self.dataset(side), note)
     }
@@ -145,7 +144,6 @@ impl ScoreFolder {
         }
     }
 
-    /// Writes scores.
     pub(crate) fn write(
         &self,
         kind: ScoreKind,

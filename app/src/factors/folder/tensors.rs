@@ -16,7 +16,6 @@ use crate::number::NumberType;
 /// Values that are written together.
 const CHUNK: usize = 4096;
 
-/// A tensor to write.
 pub(super) struct Tensor<'a> {
     pub name: &'a str,
     pub shape: Vec<usize>,

@@ -24,7 +24,6 @@ pub(super) struct ColumnValues {
 }
 
 impl ColumnValues {
-    /// Of some values.
     pub(super) fn of(column: &[f64]) -> Self {
         let mut found = Self::default();
         found.add(column.iter().map(|value| *value as f32));
@@ -89,7 +88,6 @@ impl ColumnForm {
         }
     }
 
-    /// Bytes of a column.
     pub(super) fn bytes(self, module: &Module) -> u64 {
         let of = |(count, width)| (count * Vectors::bytes_of(width)) as u64;
         self.vectors(module).map(of).iter().sum()
@@ -109,7 +107,6 @@ pub(super) struct FilterColumns {
 }
 
 impl FilterColumns {
-    /// None yet.
     pub(super) fn new(form: ColumnForm, module: &Module) -> Self {
         let [left, right] = form.vectors(module).map(|(_, width)| Vectors::new(width));
         Self { form, left, right, lengths: Vec::new() }

@@ -138,7 +138,6 @@ impl<'a> ScoreTableWriter<'a> {
         Ok(())
     }
 
-    /// Writes the best rows of a query and filter.
     pub(crate) fn write_best(
         &mut self,
         query: usize,

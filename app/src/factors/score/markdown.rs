@@ -45,7 +45,6 @@ pub(super) fn write(
     }
 }
 
-/// The text of a row of the pool.
 fn text_of(plan: &ScorePlan, row: u64) -> Result<String, FactorJobError> {
     let batch = plan.batches.samples().get(&[row], &["record"])?;
     let records = batch.column(0).as_binary_opt::<i32>();

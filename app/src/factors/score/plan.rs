@@ -53,7 +53,6 @@ pub(super) struct ScorePlan {
     pub disk: u64,
 }
 
-/// Names of queries.
 #[derive(Default)]
 pub(super) struct QueryNames {
     pub ids: Vec<String>,

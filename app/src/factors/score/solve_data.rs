@@ -10,7 +10,6 @@ use crate::factors::error::FactorJobError;
 use crate::factors::stamp::FactorStamp;
 use crate::rows::SmallestKeys;
 
-/// What a solve needs.
 pub(super) struct SolveData {
     pub limits: SolveLimits,
     pub batches: RowBatches,

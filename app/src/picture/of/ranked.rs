@@ -8,7 +8,6 @@ use super::sources::{names_pools, shares_of};
 use crate::answer::{AnswerError, Pool};
 use crate::work::JobContext;
 
-/// Rows of an answer.
 pub(crate) struct RankedRows<'a> {
     pub(crate) prepared: &'a Prepared,
     pub(crate) pools: &'a [Pool],

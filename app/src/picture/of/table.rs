@@ -24,7 +24,6 @@ const KEYS: [&str; 3] = ["row", "pos", "target_row"];
 /// Places on an axis, each with its row.
 type Places = Vec<(f64, usize)>;
 
-/// A column by its name.
 struct NamedColumn {
     name: String,
     values: Vec<f64>,
