@@ -1,4 +1,5 @@
-//! Questions about samples that are in no dataset: which rows of a pool lower their loss, and which raise it.
+//! Questions whose rankings are tables: about samples that are in no dataset, which rows of a pool lower
+//! their loss and which raise it; about losses of an ensemble, which covary.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{BooleanArray, RecordBatch};
 use gstore_core::{Cancel, Remedy, did_you_mean, nearest};
+use gstore_query::daunce::Agreement;
 use gstore_query::influence::{
     Encoder, InfluenceSpec, Order, Pair, Prepared, Ranking, Reason, RowFilter, RowMask, Scored,
 };
@@ -15,11 +17,12 @@ use gstore_store::{Snapshot, TokenCount};
 use crate::answer::{
     AnswerError, Pool, ids, open_pools, rank_columns, record, row_columns, tell_notes, text_column,
 };
+use crate::daunce::errors;
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::work::JobContext;
 
-/// A question whose given samples can be ranked for.
-pub struct GivenQuestion {
+/// A question whose rows are ranked from either end.
+pub struct RankedQuestion {
     prepared: Prepared,
     pools: Vec<Pool>,
 }
@@ -40,37 +43,52 @@ pub struct ExplainedRow {
     pub given: Vec<((u32, u32), String)>,
 }
 
-/// Prepares a question whose samples are given with it; `models` compute their vectors at the first answer.
+/// Prepares a question; `models` compute the vectors of samples that are given with it at the first answer.
 ///
 /// # Errors
-/// Names that the snapshot does not have, features that cannot be compared, and damage.
+/// Names that the snapshot does not have, features that cannot be compared, losses that are not there or of
+/// too few models, and damage.
 pub fn ask(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
-    models: Arc<dyn Encoder>,
+    models: Option<Arc<dyn Encoder>>,
     work: &mut JobContext<'_>,
-) -> Result<GivenQuestion, AnswerError> {
-    let prepared = Prepared::with_encoder(snapshot, spec, Some(models))?;
+) -> Result<RankedQuestion, AnswerError> {
+    let prepared = Prepared::with_encoder(snapshot, spec, models)?;
     tell_notes(&prepared, work);
-    Ok(GivenQuestion { prepared, pools: open_pools(snapshot, &spec.pools)? })
+    Ok(RankedQuestion { prepared, pools: open_pools(snapshot, &spec.pools)? })
 }
 
-impl GivenQuestion {
-    /// The first `most` proponents (the best order) or opponents. Where all rows are of one
-    /// side, the other is empty.
+impl RankedQuestion {
+    fn is_of_given(&self) -> bool {
+        !self.prepared.spec().given.is_empty()
+    }
+
+    /// The first `most` rows of an order. Of given samples these are proponents (the best order) or
+    /// opponents: where all rows are of one side, the other is empty.
     ///
     /// # Errors
-    /// Samples whose vectors cannot be computed, damage, and being told to stop.
+    /// Samples whose vectors cannot be computed, rows that lack losses, damage, and being told to stop.
     pub fn rank(&self, order: Order, most: usize, work: &JobContext<'_>) -> Result<Ranking, AnswerError> {
         let mut ranking = self.prepared.top_k(order, most, None, work.threads, work.cancel)?;
         // A proponent lowers the loss, an opponent raises it.
         let is_one = |row: &Scored| if order == Order::Best { row.score > 0.0 } else { row.score < 0.0 };
-        ranking.rows.retain(is_one);
+        ranking.rows.retain(|row| !self.is_of_given() || is_one(row));
         Ok(ranking)
     }
 
-    /// `side, rank, score, pool, id, row, in_target, text` of ranked rows, without `pool` where there is one;
-    /// `text` makes texts of records.
+    /// How alike halves of the models rank whose losses are compared, for several numbers of models: when
+    /// there are enough.
+    ///
+    /// # Errors
+    /// A question that is not about losses, damage, and being told to stop.
+    pub fn agreement(&self, top: usize, work: &JobContext<'_>) -> Result<Agreement, AnswerError> {
+        Ok(self.prepared.agreement(top, work.cancel)?)
+    }
+
+    /// `side, rank, score, pool, id, row, text` of ranked rows, without `pool` where there is one; `text`
+    /// makes texts of records. Scores of losses have `se, z, models, noise_floor` behind them, rows of a
+    /// question about given samples `in_target` before their texts.
     ///
     /// # Errors
     /// Damage, and being told to stop.
@@ -81,8 +99,30 @@ impl GivenQuestion {
         text: impl Fn(&[u8]) -> String,
         cancel: &Cancel,
     ) -> Result<RecordBatch, AnswerError> {
-        let side = if order == Order::Best { "proponent" } else { "opponent" };
+        let side = match (self.is_of_given(), order == Order::Best) {
+            (true, true) => "proponent",
+            (true, false) => "opponent",
+            (false, true) => "best",
+            (false, false) => "worst",
+        };
         let texts = text_column(rows, &self.pools, text)?;
+        let mut columns = rank_columns(side, rows);
+        if self.prepared.plan().models().is_some() {
+            columns.extend(errors(&self.prepared, rows, cancel)?);
+        }
+        columns.extend(row_columns(rows, &self.pools, ids(rows, &self.pools)?));
+        if self.is_of_given() {
+            columns.push(("in_target", Arc::new(self.in_target(rows, cancel)?)));
+        }
+        columns.push(texts);
+        // Both sides must have one schema, whichever of them has a null.
+        let may_lack = |name: &str| matches!(name, "se" | "z" | "noise_floor" | "id" | "text");
+        let columns = columns.into_iter().map(|(name, array)| (name, array, may_lack(name)));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+
+    /// Of each row whether its text is that of a given sample.
+    fn in_target(&self, rows: &[Scored], cancel: &Cancel) -> Result<BooleanArray, AnswerError> {
         let mut marks = vec![false; rows.len()];
         for pool in 0..self.pools.len() {
             let own: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == pool).collect();
@@ -90,13 +130,7 @@ impl GivenQuestion {
             let found = self.prepared.in_target(pool, &numbers, cancel)?;
             own.into_iter().zip(found).for_each(|(i, found)| marks[i] = found);
         }
-        let mut columns = rank_columns(side, rows);
-        columns.extend(row_columns(rows, &self.pools, ids(rows, &self.pools)?));
-        columns.push(("in_target", Arc::new(BooleanArray::from(marks))));
-        columns.push(texts);
-        // Both sides must have one schema, whichever of them has a null.
-        let columns = columns.into_iter().map(|(name, array)| (name, array, matches!(name, "id" | "text")));
-        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+        Ok(BooleanArray::from(marks))
     }
 
     /// A picture of ranked rows, with what they are called: the distribution of the scores of all rows, and

@@ -4,7 +4,7 @@
 //! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`JobContext`] says how a
 //!   job is done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
-//!   influence the loss of samples that are given with the question
+//!   influence the loss of samples that are given with the question, or whose losses covary with a target's
 //! - [`generate()`], [`check_answers`], [`add_answers`]: answers of a model to prompts, and a dataset of
 //!   them; [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
@@ -83,7 +83,7 @@ mod select;
 mod work;
 
 pub use answer::AnswerError;
-pub use ask::{ExplainedRow, GivenQuestion, ask};
+pub use ask::{ExplainedRow, RankedQuestion, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, LastReport, StageReport, prepare_cascade};
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders, named_path, stored_folder};

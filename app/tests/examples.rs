@@ -90,7 +90,7 @@ fn a_pool_is_ingested_and_asked() {
     let given = pool.lines().nth(4).unwrap().to_owned();
     let spec = InfluenceSpec { given: vec![given.clone()], ..spec };
     let models = Models::at(None, Vec::new(), Device::Cpu, 1).shared();
-    let asked = gstore::ask(&snapshot, &spec, models, &mut work).unwrap();
+    let asked = gstore::ask(&snapshot, &spec, Some(models), &mut work).unwrap();
     let best = asked.rank(Order::Best, 1, &work).unwrap();
     assert_eq!(best.rows[0].row, 4);
     let table = asked.table(Order::Best, &best.rows, |_| String::new(), work.cancel).unwrap();

@@ -14,5 +14,4 @@ pub use error::DaunceError;
 pub use import::{ImportReport, ImportRequest, TableReport, import};
 pub use losses::{GivenModels, LossesForecast, LossesReport, LossesRequest, forecast_losses, losses};
 pub(crate) use query::errors;
-pub use query::{LossRankings, rank_losses};
 pub use report::{DaunceReport, Hub, QueryReport, ReportRequest, ReportRow, report};

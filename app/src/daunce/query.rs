@@ -1,76 +1,12 @@
-//! Rankings by covariances of losses as tables, with the errors of their scores.
+//! Columns of the errors of scores that are covariances of losses.
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, Float64Array, UInt32Array};
 use gstore_core::Cancel;
-use gstore_query::daunce::Agreement;
-use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowEstimate, Scored};
-use gstore_store::Snapshot;
+use gstore_query::influence::{Prepared, RowEstimate, Scored};
 
-use crate::answer::{AnswerError, Pool, ids, open_pools, rank_columns, row_columns, tell_notes, text_column};
-use crate::work::JobContext;
-
-/// A question about losses, ready to be answered.
-pub struct LossRankings {
-    prepared: Prepared,
-    pools: Vec<Pool>,
-}
-
-/// Prepares a question about losses.
-///
-/// # Errors
-/// Names that the snapshot does not have, losses that are not there or of too few models, and damage.
-pub fn rank_losses(
-    snapshot: &Arc<Snapshot>,
-    spec: &InfluenceSpec,
-    work: &mut JobContext<'_>,
-) -> Result<LossRankings, AnswerError> {
-    let prepared = Prepared::new(snapshot, spec)?;
-    tell_notes(&prepared, work);
-    Ok(LossRankings { prepared, pools: open_pools(snapshot, &spec.pools)? })
-}
-
-impl LossRankings {
-    /// The first `most` rows of an order.
-    ///
-    /// # Errors
-    /// Rows that lack losses, damage, and being told to stop.
-    pub fn rank(&self, order: Order, most: usize, work: &JobContext<'_>) -> Result<Ranking, AnswerError> {
-        Ok(self.prepared.top_k(order, most, None, work.threads, work.cancel)?)
-    }
-
-    /// How alike halves of the models rank, for several numbers of models: when there are enough.
-    ///
-    /// # Errors
-    /// Damage, and being told to stop.
-    pub fn agreement(&self, top: usize, work: &JobContext<'_>) -> Result<Agreement, AnswerError> {
-        Ok(self.prepared.agreement(top, work.cancel)?)
-    }
-
-    /// `side, rank, score, se, z, models, noise_floor, pool, id, row, text` of ranked rows, without `pool`
-    /// where there is one; `text` makes texts of records.
-    ///
-    /// # Errors
-    /// Damage, and being told to stop.
-    pub fn table(
-        &self,
-        order: Order,
-        rows: &[Scored],
-        text: impl Fn(&[u8]) -> String,
-        cancel: &Cancel,
-    ) -> Result<RecordBatch, AnswerError> {
-        let side = if order == Order::Best { "best" } else { "worst" };
-        let texts = text_column(rows, &self.pools, text)?;
-        let mut columns = rank_columns(side, rows);
-        columns.extend(errors(&self.prepared, rows, cancel)?);
-        columns.extend(row_columns(rows, &self.pools, ids(rows, &self.pools)?));
-        columns.push(texts);
-        let may_lack = |name: &str| matches!(name, "se" | "z" | "noise_floor" | "id" | "text");
-        let columns = columns.into_iter().map(|(name, array)| (name, array, may_lack(name)));
-        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
-    }
-}
+use crate::answer::AnswerError;
 
 /// The columns `se, z, models, noise_floor` of some rows.
 pub(crate) fn errors(
@@ -95,11 +31,13 @@ pub(crate) fn errors(
 mod tests {
     use gstore_query::QueryError;
     use gstore_query::daunce::Covariance;
-    use gstore_query::influence::TargetRef;
+    use gstore_query::influence::{InfluenceSpec, Order, TargetRef};
     use gstore_store::{AppendOptions, DatasetName, NewSample, Store};
 
     use super::*;
+    use crate::ask::ask;
     use crate::daunce::{ImportRequest, import};
+    use crate::work::JobContext;
 
     #[test]
     fn a_table_of_rows_can_be_stopped() {
@@ -128,7 +66,7 @@ mod tests {
             covariance: Some(Covariance::default()),
             ..InfluenceSpec::default()
         };
-        let rankings = rank_losses(&store.snapshot().unwrap(), &spec, &mut work).unwrap();
+        let rankings = ask(&store.snapshot().unwrap(), &spec, None, &mut work).unwrap();
         let rows = rankings.rank(Order::Best, 2, &work).unwrap().rows;
         let table = |cancel: &Cancel| rankings.table(Order::Best, &rows, |_| String::new(), cancel);
         assert_eq!(table(&Cancel::new()).unwrap().num_rows(), 2);

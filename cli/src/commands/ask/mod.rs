@@ -5,7 +5,7 @@ pub(super) mod text;
 mod written;
 
 use anyhow::{Result, bail};
-use gstore::{GivenQuestion, JobContext};
+use gstore::{JobContext, RankedQuestion};
 use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
         .cancel_on_interrupt("stopping after the current checkpoint; press Ctrl-C again to stop at once");
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
-    let asked = gstore::ask(&snapshot, &spec, models, &mut work)?;
+    let asked = gstore::ask(&snapshot, &spec, Some(models), &mut work)?;
     unless_closed(match &args.explain {
         Some(id) => explain::run(args, asked.explain(id, &work)?, (id, format)),
         None => rank(context, args, &asked, format, &work),
@@ -165,7 +165,7 @@ fn format(args: &AskArgs) -> Result<Format> {
 fn rank(
     context: &Context,
     args: &AskArgs,
-    asked: &GivenQuestion,
+    asked: &RankedQuestion,
     format: Format,
     work: &JobContext<'_>,
 ) -> Result<()> {

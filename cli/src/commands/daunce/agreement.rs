@@ -18,7 +18,7 @@ pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<()> {
     let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
-    let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;
+    let rankings = gstore::ask(&snapshot, &spec, None, &mut work)?;
     let found = rankings.agreement(args.top, &work)?;
     if found.rows == 0 || found.queries == 0 {
         match found.left_out() {

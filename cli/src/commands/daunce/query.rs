@@ -22,7 +22,7 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<()> {
     let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
-    let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;
+    let rankings = gstore::ask(&snapshot, &spec, None, &mut work)?;
     let mut batches = Vec::new();
     let mut last: Option<Ranking> = None;
     for order in [Order::Best, Order::Worst] {

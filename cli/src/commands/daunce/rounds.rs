@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use gstore::daunce::{LossesRequest, losses, rank_losses};
+use gstore::daunce::{LossesRequest, losses};
 use gstore_core::Cancel;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_query::influence::{Function, Options};
@@ -122,6 +122,6 @@ impl<'a> LossRounds<'a> {
         // What there is to note of so few models is told of the finished ensemble.
         let mut reporter = Reporter::new(true);
         let mut work = self.context.work(&mut reporter, self.cancel);
-        Ok(rank_losses(&snapshot, &spec, &mut work)?.agreement(TOP, &work)?.last())
+        Ok(gstore::ask(&snapshot, &spec, None, &mut work)?.agreement(TOP, &work)?.last())
     }
 }
