@@ -242,8 +242,13 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
 
 /// Options that name a model, and what each is; others of the name, such as that of a checkpoint in a store,
 /// have no role.
-const MODELS: [(&str, &str); 4] =
-    [("model", "model"), ("adapter", "adapter"), ("checkpoints", "checkpoint"), ("checkpoint", "checkpoint")];
+const MODELS: [(&str, &str); 5] = [
+    ("model", "model"),
+    ("adapter", "adapter"),
+    ("checkpoints", "checkpoint"),
+    ("checkpoint", "checkpoint"),
+    ("average", "checkpoint"),
+];
 
 /// Refuses the output folder of a training as a model, an adapter or a checkpoint, which are the folders in
 /// it.
@@ -253,7 +258,7 @@ fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> R
         calls.iter().any(|call| call.words[0] == "train" && output(call).as_ref() == Some(folder))
     };
     for (stage, call) in stages.iter().zip(calls) {
-        let models = MODELS.iter().filter(|(key, _)| is_model(&call.words, key));
+        let models = MODELS.iter().filter(|(key, _)| is_model(call, key));
         for (key, what, value) in
             models.flat_map(|(key, what)| call.values(key).iter().map(move |value| (key, what, value)))
         {

@@ -34,7 +34,7 @@ enum ValueRole {
 }
 
 /// Roles by the first words of a command and its arguments; the first that fits is the one.
-const ROLES: [(&str, &[&str], ValueRole); 33] = [
+const ROLES: [(&str, &[&str], ValueRole); 35] = [
     ("", &["store", "config"], ValueRole::Aside),
     ("evaluate text", &["data"], ValueRole::NamedRead),
     ("evaluate retrain", &["truth"], ValueRole::Written),
@@ -44,7 +44,7 @@ const ROLES: [(&str, &[&str], ValueRole); 33] = [
     ("evaluate", &["scores"], ValueRole::NamedRead),
     ("evaluate", &["rows", "targets"], ValueRole::Written),
     ("evaluate", &["checkpoints"], ValueRole::NamedModel),
-    ("ingest", &["checkpoints"], ValueRole::Model),
+    ("ingest", &["checkpoints"], ValueRole::NamedModel),
     ("ingest", &["out"], ValueRole::Written),
     ("import", &["manifest", "losses"], ValueRole::Read),
     ("daunce", &["adapters"], ValueRole::NamedModel),
@@ -54,6 +54,7 @@ const ROLES: [(&str, &[&str], ValueRole); 33] = [
     ("factors import", &["folder"], ValueRole::Read),
     ("factors", &["folder", "plots"], ValueRole::Written),
     ("factors", &["checkpoint"], ValueRole::Model),
+    ("factors fit", &["average"], ValueRole::NamedModel),
     ("score", &["checkpoint"], ValueRole::Model),
     ("score", &["segment"], ValueRole::Segment),
     ("score", &["target_data"], ValueRole::Read),
@@ -66,7 +67,8 @@ const ROLES: [(&str, &[&str], ValueRole); 33] = [
     ("restore", &["from"], ValueRole::Read),
     ("", &["data", "folders", "tls_ca", "tls_cert", "tls_key"], ValueRole::Read),
     ("", &["output", "plot", "report"], ValueRole::Written),
-    ("", &["model", "adapter", "checkpoint_folders", "tokenizer"], ValueRole::Model),
+    ("", &["model", "adapter", "tokenizer"], ValueRole::Model),
+    ("", &["checkpoint_folders"], ValueRole::NamedModel),
     ("", &["template"], ValueRole::Template),
 ];
 
@@ -76,9 +78,16 @@ fn role(words: &[String], id: &str) -> Option<ValueRole> {
     found.map(|(_, _, role)| *role)
 }
 
-/// Whether an argument of a command names folders of models.
-pub(super) fn is_model(words: &[String], id: &str) -> bool {
-    matches!(role(words, id), Some(ValueRole::Model | ValueRole::NamedModel))
+/// What an argument of a stage names, if files or folders.
+fn role_in(call: &StageCall, id: &str) -> Option<ValueRole> {
+    // Of a run of the store they are names or steps.
+    let of_run = call.words[0] == "ingest" && call.has("run") && !call.has("model");
+    if of_run && id == "checkpoints" { None } else { role(&call.words, id) }
+}
+
+/// Whether an argument of a stage names folders of models.
+pub(super) fn is_model(call: &StageCall, id: &str) -> bool {
+    matches!(role_in(call, id), Some(ValueRole::Model | ValueRole::NamedModel))
 }
 
 impl StageUses {
@@ -129,7 +138,7 @@ impl StageUses {
     fn paths(&mut self, call: &StageCall, base: &Path) {
         let path = |value: &str| Resource::path(base, value);
         for (id, values) in call.given() {
-            let Some(role) = role(&call.words, id) else { continue };
+            let Some(role) = role_in(call, id) else { continue };
             for value in values {
                 match role {
                     ValueRole::Aside => {}

@@ -366,6 +366,32 @@ stage = [
 }
 
 #[test]
+fn checkpoints_are_folders_also_behind_a_name_and_those_of_a_run_are_names() {
+    let world = World::new();
+    let text = "
+store = 'st'
+stage = [
+  {name = 'warm', command = 'train', model = 'model', data = 'texts.jsonl', output = 'warm'},
+  {name = 'pool', command = 'add', dataset = 'pool', data = 'texts.jsonl'},
+  {name = 'named', command = 'ingest', dataset = 'pool', model = 'model', \
+   checkpoints = 'a=warm/checkpoint-3', features = 'grad-sgd'},
+  {name = 'steps', command = 'ingest', dataset = 'pool', run = 'warm', checkpoints = '3', features = 'loss'},
+  {name = 'factors', command = 'factors fit', args = 'f', dataset = 'pool', model = 'model', \
+   average = ['warm/checkpoint-1', 'b=warm/checkpoint-2']},
+]
+";
+    let plan = world.plan(text);
+    for (stage, reads) in [
+        ("named", &["model", "warm/checkpoint-3", "samples of pool in st"][..]),
+        ("steps", &["samples of pool in st", "run warm in st"]),
+        ("factors", &["model", "warm/checkpoint-1", "warm/checkpoint-2", "samples of pool in st"]),
+    ] {
+        assert_eq!(uses(&plan, stage).0, reads, "{stage}");
+        assert_eq!(needs(&plan, stage)[..2], ["warm", "pool"], "{stage}");
+    }
+}
+
+#[test]
 fn what_reads_a_store_comes_after_what_writes_it() {
     let world = World::new();
     let text = "
