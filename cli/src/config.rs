@@ -25,7 +25,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use gstore_core::did_you_mean;
 
-use crate::args::in_place_of;
+use crate::args::{ValueRole, in_place_of, is_template_file, role, value_of};
 use crate::origin::ConfiguredOption;
 
 /// The command line with the file's options put in where the command line is silent; `put_in` gets them.
@@ -69,7 +69,8 @@ pub fn expand(
         if !arg.get_action().takes_values() && !value.is_bool() {
             bail!("{}: `{key}` is true or false, not {value}", path.display());
         }
-        let value = resolve_paths(path, arg, value);
+        let role = role(&names, arg.get_id().as_str());
+        let value = resolve_paths(path, (arg, role), value);
         let mut flags = Vec::new();
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
         // An inner table goes before those around it, also with a `false` and with another list.
@@ -77,7 +78,7 @@ pub fn expand(
             bail!("{}: `{long}` stands twice in a table, under two of its names", path.display());
         }
         found.retain(|(_, option, _)| option.long != long);
-        found.push((table, configured_option(path, arg, long, &written, &value), flags));
+        found.push((table, configured_option(path, (arg, role), &written, &value), flags));
     }
     let mut all = Vec::new();
     for (_, option, flags) in found {
@@ -189,11 +190,11 @@ fn other_command_option(root: &Command, key: &str) -> Option<String> {
 /// An option as messages name it; its key is its flag.
 fn configured_option(
     path: &Path,
-    arg: &Arg,
-    long: &str,
+    (arg, role): (&Arg, Option<ValueRole>),
     written: &toml::Value,
     value: &toml::Value,
 ) -> ConfiguredOption {
+    let long = arg.get_long().unwrap_or_default();
     let values: Vec<String> = match value {
         toml::Value::Array(items) => items.iter().filter_map(|item| scalar(item).ok()).collect(),
         value => scalar(value).into_iter().collect(),
@@ -202,32 +203,10 @@ fn configured_option(
     ConfiguredOption {
         long: long.to_owned(),
         values,
-        is_path: names_path(arg),
+        is_path: is_path(arg) || matches!(role, Some(ValueRole::Model | ValueRole::NamedModel)),
         written: if long == "token" { "a token".to_owned() } else { format!("{long} = {written}") },
         place: file.display().to_string(),
     }
-}
-
-/// Whether an option's values are paths, or may be.
-fn names_path(arg: &Arg) -> bool {
-    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>() || may_name_path(arg)
-}
-
-/// Whether its values are paths or names of repositories.
-fn may_name_path(arg: &Arg) -> bool {
-    matches!(
-        arg.get_id().as_str(),
-        "model" | "checkpoints" | "checkpoint_folders" | "adapter" | "adapters" | "average" | "tokenizer"
-    )
-}
-
-/// How a value is written that is a path behind a name: `NAME=FILE`, or `[NAME=]PATH` where it may have none.
-fn named_path(arg: &Arg) -> Option<&str> {
-    let of_values = arg.get_value_names()?;
-    of_values
-        .iter()
-        .map(|name| name.as_str())
-        .find(|name| name.ends_with("=FILE") || name.ends_with("=]PATH"))
 }
 
 /// The config file where none is named.
@@ -246,28 +225,45 @@ fn default_config(command: &str) -> Option<PathBuf> {
 const DEFAULT: &str = "gstore.toml";
 
 /// The same value with paths that count from the folder of the file.
-fn resolve_paths(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
+fn resolve_paths(file: &Path, of: (&Arg, Option<ValueRole>), value: toml::Value) -> toml::Value {
     let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) else { return value };
-    let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
-    let (may_be, named) = (may_name_path(arg), named_path(arg));
-    let of_one = |text: String| match text.split_once('=') {
-        _ if text == "-" || text.contains("://") => text,
-        _ if is_path => folder.join(&text).display().to_string(),
-        Some((name, path)) if named.is_some() => format!("{name}={}", folder.join(path).display()),
-        None if named.is_some_and(|form| form.starts_with('[')) => folder.join(&text).display().to_string(),
-        // A name of the Hub stays one where no such folder is next to the file.
-        Some((name, path)) if is_there(folder, path) => format!("{name}={}", folder.join(path).display()),
-        _ if may_be && is_there(folder, &text) => folder.join(&text).display().to_string(),
-        _ => text,
-    };
-    let is_located = is_path || may_be || named.is_some();
     match value {
-        toml::Value::String(text) if is_located => toml::Value::String(of_one(text)),
-        toml::Value::Array(items) if is_located => {
-            toml::Value::Array(items.into_iter().map(|item| resolve_paths(file, arg, item)).collect())
+        toml::Value::String(text) => toml::Value::String(resolved(folder, of, &text)),
+        toml::Value::Array(items) => {
+            toml::Value::Array(items.into_iter().map(|item| resolve_paths(file, of, item)).collect())
         }
         other => other,
     }
+}
+
+/// One text of such a value.
+fn resolved(folder: &Path, (arg, role): (&Arg, Option<ValueRole>), text: &str) -> String {
+    if text == "-" || text.contains("://") {
+        return text.to_owned();
+    }
+    let path = |path: &str| folder.join(path).display().to_string();
+    // A name of the Hub stays one where no such folder is next to the file.
+    let model = |name: &str| if is_there(folder, name) { path(name) } else { name.to_owned() };
+    let (name, value) = (text.strip_suffix(value_of(text)).unwrap_or_default(), value_of(text));
+    match role {
+        _ if is_path(arg) => path(text),
+        Some(ValueRole::NamedRead) => format!("{name}{}", path(value)),
+        Some(ValueRole::Model) => model(text),
+        Some(ValueRole::NamedModel) => format!("{name}{}", model(value)),
+        Some(ValueRole::Segment) => match text.split_once('@') {
+            Some((what, folders)) => {
+                let folders: Vec<String> = folders.split(',').map(model).collect();
+                format!("{what}@{}", folders.join(","))
+            }
+            None => text.to_owned(),
+        },
+        Some(ValueRole::Template) if is_template_file(text) => path(text),
+        _ => text.to_owned(),
+    }
+}
+
+fn is_path(arg: &Arg) -> bool {
+    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
 }
 
 /// Whether the first part of a path or pattern is in a folder.
@@ -678,6 +674,49 @@ mod tests {
         for (begin, end) in [("--data=base=/", "/a.jsonl"), ("--data=/", "/b.jsonl")] {
             let located = |word: &String| word.starts_with(begin) && word.ends_with(end);
             assert!(argv.iter().any(located), "no {begin} in {argv:?}");
+        }
+    }
+
+    #[test]
+    fn templates_and_checkpoints_of_all_commands_count_from_the_folder_of_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs_err::create_dir_all(folder.path().join("run/250")).expect("made");
+        let file = folder.path().join("c.toml");
+        let text = "[ingest]\ntemplate = 'mine.jinja'\n[train]\ntemplate = 'tulu'\n\
+                    [factors.fit]\ncheckpoint = 'run/250'\naverage = ['a=run/250', 'org/name']\n\
+                    [score]\ncheckpoint = 'run/250'\nsegment = ['late=5*1e-4@run/250,org/name', 'first=5*1e-4']\n\
+                    [factors.gram]\ncheckpoints = ['run']\n";
+        fs_err::write(&file, text).expect("written");
+        let config = file.display().to_string();
+        let here = |name: &str| folder.path().join(name).display().to_string();
+        for (words, wanted) in [
+            (&["ingest"][..], vec![format!("--template={}", here("mine.jinja"))]),
+            (&["train"], vec!["--template=tulu".to_owned()]),
+            (
+                &["factors", "fit"],
+                vec![
+                    format!("--checkpoint={}", here("run/250")),
+                    format!("--average=a={}", here("run/250")),
+                    "--average=org/name".to_owned(),
+                ],
+            ),
+            (
+                &["score"],
+                vec![
+                    format!("--checkpoint={}", here("run/250")),
+                    format!("--segment=late=5*1e-4@{},org/name", here("run/250")),
+                    "--segment=first=5*1e-4".to_owned(),
+                ],
+            ),
+            // Names of checkpoints in the store.
+            (&["factors", "gram"], vec!["--checkpoints=run".to_owned()]),
+        ] {
+            let argv = [&["gstore"][..], words, &["--config", &config]].concat();
+            let argv = argv.into_iter().map(OsString::from).collect();
+            let argv = expand(&Cli::command(), argv, &mut Vec::new()).expect("valid");
+            for flag in wanted {
+                assert!(argv.iter().any(|word| *word == *flag), "no {flag} in {argv:?}");
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use gstore_core::did_you_mean;
 
 use super::file::KEYS;
 use super::{OptionSetting, PipelineError, PipelineStage, Setting};
-use crate::args::{Cli, in_place_of, with_expected_number};
+use crate::args::{Cli, ValueRole, in_place_of, role, value_of, with_expected_number};
 use crate::config::flags;
 use crate::options::check_options;
 use crate::streams::is_standard_input;
@@ -19,7 +19,7 @@ use crate::wording::shell_word;
 type Result<T> = std::result::Result<T, PipelineError>;
 
 /// Commands that cannot be stages, and why.
-pub(super) const REFUSED: [(&str, &str); 3] = [
+const REFUSED: [(&str, &str); 3] = [
     ("run", "a pipeline is not a stage of another one"),
     ("serve", "a server does not end"),
     ("completions", "a script for a shell is not a result"),
@@ -94,8 +94,10 @@ impl StageCall {
         // The store may be one that an earlier stage makes.
         check_options(&cli.command, |_| Ok(false)).map_err(|error| at(error.to_string()))?;
         call.values = values(&matches, &known, call.words.len());
-        for (id, values) in call.values.iter().filter(|(id, _)| is_input(id)) {
-            if let Some(value) = values.iter().find(|value| is_standard_input(value)) {
+        let is_read =
+            |id: &str| matches!(role(&call.words, id), Some(ValueRole::Read | ValueRole::NamedRead));
+        for (id, values) in call.values.iter().filter(|(id, _)| is_read(id)) {
+            if let Some(value) = values.iter().find(|value| is_standard_input(value_of(value))) {
                 return Err(at(format!("`{id}` is `{value}`: a stage has no standard input")));
             }
         }
@@ -218,11 +220,6 @@ fn parse_words(root: &Command, argv: Vec<OsString>) -> std::result::Result<(ArgM
     let matches = root.clone().try_get_matches_from(argv)?;
     let cli = Cli::from_arg_matches(&matches)?;
     Ok((matches, cli))
-}
-
-/// Arguments that name what is read, of which one may be standard input.
-fn is_input(id: &str) -> bool {
-    matches!(id, "data" | "ids" | "rows")
 }
 
 /// The command of some words, with its arguments and those that it takes from the commands above.
@@ -381,10 +378,13 @@ mod tests {
             ),
             ("command = 'add'\ndataset = 'd'\ndata = '-'\n", 1, "standard input"),
             ("command = 'add'\ndataset = 'd'\ndata = '/dev/stdin'\n", 1, "standard input"),
+            ("command = 'query'\nfile = '-'\n", 1, "standard input"),
         ] {
             let error = call(stage).expect_err(stage);
             assert!(error.line == line && error.message.contains(says), "{stage}{error}");
         }
+        // The rows of an evaluation are a result.
+        call("command = 'evaluate text'\ndata = 'd'\noutput = 'o.json'\nrows = '-'\n").expect("fits");
     }
 
     #[test]

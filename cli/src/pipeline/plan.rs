@@ -12,12 +12,13 @@ use gstore_model::weights::{checkpoints_in, has_config};
 use gstore_sql::MAX_SQL_BYTES;
 use gstore_store::Store;
 
-use super::resource::{is_pattern, relative_to, value_of};
+use super::resource::{is_pattern, relative_to};
 use super::roles::is_model;
 use super::{
     PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, StoreNames, Variables,
     Versions, expand,
 };
+use crate::args::value_of;
 use crate::shell::dot::is_dot;
 use crate::statements::statement_text;
 

@@ -167,14 +167,6 @@ pub(super) fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }
 
-/// The value of `NAME=VALUE`, or a value alone.
-pub(super) fn value_of(text: &str) -> &str {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && !name.contains('/') => value,
-        _ => text,
-    }
-}
-
 /// Whether one path may be the other, or lie in it.
 fn may_meet(a: &Path, b: &Path) -> bool {
     for (a, b) in a.components().zip(b.components()) {

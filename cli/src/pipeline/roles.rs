@@ -1,82 +1,12 @@
-//! Inputs and outputs of a command, by its arguments.
-//!
-//! Each argument that names a file or a folder has its role in one table, by the parser's name for it.
-//! Whether a value looks like a path says nothing: a text may, and a file that a stage makes itself is no
-//! input of it.
+//! Inputs and outputs of a stage, by the roles of its arguments.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::resource::{StageUses, is_pattern, value_of};
+use super::resource::{StageUses, is_pattern};
 use super::store_uses::{StageStore, StoreNames};
 use super::{PipelineError, PipelineStage, Resource, StageCall};
-use crate::args::is_template_file;
-
-/// What a value of an argument is to its stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ValueRole {
-    /// A file, a folder or a pattern that must be there.
-    Read,
-    /// The same, which a name and `=` may stand before.
-    NamedRead,
-    /// A folder or a pattern that must be there, or a repository of the Hub.
-    Model,
-    /// The same, which a name and `=` may stand before.
-    NamedModel,
-    /// Such checkpoints behind an `@`, with commas between them.
-    Segment,
-    /// A file of a template, or the name of one.
-    Template,
-    /// A file or a folder that is written.
-    Written,
-    /// No file of a stage.
-    Aside,
-}
-
-/// Roles by the first words of a command and its arguments; the first that fits is the one.
-const ROLES: [(&str, &[&str], ValueRole); 35] = [
-    ("", &["store", "config"], ValueRole::Aside),
-    ("evaluate text", &["data"], ValueRole::NamedRead),
-    ("evaluate retrain", &["truth"], ValueRole::Written),
-    ("evaluate retrain", &["rows"], ValueRole::Read),
-    ("evaluate", &["truth", "subsets", "outputs", "query_data", "labels"], ValueRole::Read),
-    ("evaluate", &["with", "influential", "references", "shots"], ValueRole::Read),
-    ("evaluate", &["scores"], ValueRole::NamedRead),
-    ("evaluate", &["rows", "targets"], ValueRole::Written),
-    ("evaluate", &["checkpoints"], ValueRole::NamedModel),
-    ("ingest", &["checkpoints"], ValueRole::NamedModel),
-    ("ingest", &["out"], ValueRole::Written),
-    ("import", &["manifest", "losses"], ValueRole::Read),
-    ("daunce", &["adapters"], ValueRole::NamedModel),
-    ("daunce", &["hidden_states", "rows"], ValueRole::Read),
-    ("train", &["eval_data", "resume_from_checkpoint", "rows"], ValueRole::Read),
-    ("prefilter", &["predictions"], ValueRole::Written),
-    ("factors import", &["folder"], ValueRole::Read),
-    ("factors", &["folder", "plots"], ValueRole::Written),
-    ("factors", &["checkpoint"], ValueRole::Model),
-    ("factors fit", &["average"], ValueRole::NamedModel),
-    ("score", &["checkpoint"], ValueRole::Model),
-    ("score", &["segment"], ValueRole::Segment),
-    ("score", &["target_data"], ValueRole::Read),
-    ("score", &["kronfluence"], ValueRole::Written),
-    ("select", &["scores"], ValueRole::Written),
-    ("delete", &["ids"], ValueRole::Read),
-    ("query", &["file"], ValueRole::Read),
-    ("query", &["with"], ValueRole::NamedRead),
-    ("backup", &["to"], ValueRole::Written),
-    ("restore", &["from"], ValueRole::Read),
-    ("", &["data", "folders", "tls_ca", "tls_cert", "tls_key"], ValueRole::Read),
-    ("", &["output", "plot", "report"], ValueRole::Written),
-    ("", &["model", "adapter", "tokenizer"], ValueRole::Model),
-    ("", &["checkpoint_folders"], ValueRole::NamedModel),
-    ("", &["template"], ValueRole::Template),
-];
-
-fn role(words: &[String], id: &str) -> Option<ValueRole> {
-    let fits = |first: &str| first.split(' ').zip(words).all(|(first, word)| first == word);
-    let found = ROLES.iter().find(|(first, ids, _)| ids.contains(&id) && (first.is_empty() || fits(first)));
-    found.map(|(_, _, role)| *role)
-}
+use crate::args::{ValueRole, is_template_file, role, value_of};
 
 /// What an argument of a stage names, if files or folders.
 fn role_in(call: &StageCall, id: &str) -> Option<ValueRole> {
@@ -213,40 +143,13 @@ fn may_be_of_the_hub(text: &str, base: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::any::TypeId;
-
     use super::*;
     use crate::args;
-    use crate::pipeline::call::REFUSED;
 
     #[test]
     fn what_does_without_a_store_is_a_command() {
         let root = args::command();
         let is_command = |name: &&str| root.get_subcommands().any(|command| command.get_name() == *name);
         assert_eq!(STORELESS.iter().find(|name| !is_command(name)), None);
-    }
-
-    #[test]
-    fn every_argument_that_is_a_path_has_a_role() {
-        let mut open = vec![(Vec::<String>::new(), args::command())];
-        let all = || ROLES.iter().flat_map(|(_, ids, _)| ids.iter().copied());
-        let mut met: BTreeSet<&str> = BTreeSet::new();
-        while let Some((words, command)) = open.pop() {
-            for arg in command.get_arguments() {
-                let id = arg.get_id().as_str();
-                let role = role(&words, id);
-                let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
-                assert!(!is_path || role.is_some(), "{id} of {words:?} is a path without a role");
-                met.extend(all().filter(|known| *known == id && role.is_some()));
-            }
-            for inner in command
-                .get_subcommands()
-                .filter(|inner| !REFUSED.iter().any(|(name, _)| inner.get_name() == *name))
-            {
-                open.push(([&words[..], &[inner.get_name().to_owned()]].concat(), inner.clone()));
-            }
-        }
-        let missing = all().filter(|id| !met.contains(id) && !id.starts_with("tls_"));
-        assert_eq!(missing.count(), 0);
     }
 }

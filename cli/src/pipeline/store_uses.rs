@@ -6,8 +6,9 @@ use std::path::Path;
 use gstore_query::influence::TargetRef;
 use gstore_store::TagName;
 
-use super::resource::{StageUses, value_of};
+use super::resource::StageUses;
 use super::{Resource, StageCall};
+use crate::args::value_of;
 
 /// Datasets, runs and views that there are, or that stages make.
 #[derive(Debug, Clone, Default)]
