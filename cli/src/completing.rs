@@ -25,7 +25,6 @@ pub fn answer() {
     CompleteEnv::with_factory(|| with_values(args::command())).var(VARIABLE).complete();
 }
 
-/// The commands with what their options may be.
 fn with_values(command: Command) -> Command {
     let name = command.get_name().to_owned();
     command.mut_args(|arg| with_completer(&name, arg)).mut_subcommands(with_values)
@@ -122,7 +121,6 @@ fn stages() -> Option<Vec<String>> {
     Some(file.stages.into_iter().map(|stage| stage.name).collect())
 }
 
-/// The words so far.
 fn typed_words() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(1).collect()
 }

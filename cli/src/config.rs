@@ -221,7 +221,6 @@ fn default_config(command: &str) -> Option<PathBuf> {
     }
 }
 
-/// The config file in the working folder.
 const DEFAULT: &str = "gstore.toml";
 
 /// The same value with paths that count from the folder of the file.

@@ -150,7 +150,6 @@ pub fn file_holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Resul
     is_same(made, target)
 }
 
-/// Whether two files have the same bytes.
 fn is_same(one: &Path, other: &Path) -> Result<bool> {
     let digest = |path: &Path| Digest::of_read(fs_err::File::open(path)?);
     Ok(digest(one)? == digest(other)?)
@@ -408,7 +407,6 @@ impl UnpublishedFile {
         Ok(Self { temporary, target, force })
     }
 
-    /// Puts the bytes on the medium.
     fn seal(&self) -> Result<()> {
         let named = |error: std::io::Error| {
             std::io::Error::new(error.kind(), format!("{}: {error}", self.target.display()))

@@ -169,7 +169,6 @@ fn amount(n: u64, unit: Unit) -> String {
     if unit == Unit::Bytes { HumanBytes(n).to_string() } else { n.to_string() }
 }
 
-/// A rate, with bytes in their units.
 fn speed(per_second: f64, unit: Unit) -> String {
     match unit {
         Unit::Bytes => format!("{}/s", amount(per_second as u64, unit)),

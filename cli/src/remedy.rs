@@ -171,7 +171,6 @@ fn options_of(command: &str) -> Vec<(&str, Vec<&str>)> {
     options
 }
 
-/// The values that an option has, each of a list.
 fn values<'a>(options: &'a [(&str, Vec<&'a str>)], of: &'a str) -> impl Iterator<Item = &'a str> {
     let words = options.iter().filter(move |(name, _)| *name == of).flat_map(|(_, words)| words);
     let values = words.flat_map(|word| word.trim_matches('\'').split(['=', ',']));

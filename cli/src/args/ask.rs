@@ -23,7 +23,6 @@ pub struct ModelArgs {
     pub backend: Device,
 }
 
-/// `gstore ask`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore ask --store s --pool pool --prompt \"What is 7*8?\" --completion \"56\"\n  \

@@ -91,7 +91,6 @@ pub struct TruthArgs {
     pub outputs: Option<PathBuf>,
 }
 
-/// `gstore evaluate brittleness`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate retrain --truth removed --design removal --scores less=less.csv --count 10 --data pool.jsonl --query-data queries.jsonl --model llama\n  \
@@ -106,7 +105,6 @@ pub struct EvaluateBrittlenessArgs {
     pub result: ReportArgs,
 }
 
-/// `gstore evaluate flips`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate flips --labels flipped.csv --scores self=self.csv loss=loss.csv\n  \
@@ -127,7 +125,6 @@ pub struct EvaluateFlipsArgs {
     pub result: ReportArgs,
 }
 
-/// `gstore evaluate scores`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate scores --store s --dataset pool --query-dataset gsm8k --scores influence_results/llama/scores_ekfac -o report.md\n  \
@@ -149,7 +146,6 @@ pub struct EvaluateScoresArgs {
     pub scores: ScoresArgs,
 }
 
-/// What a row without a score means.
 const MISSING: &[Word<MissingScores>] = &[
     ("error", "An error", MissingScores::Refuse),
     ("zero", "A score of 0: for methods that list only their best rows", MissingScores::Zero),

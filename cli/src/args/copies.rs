@@ -12,7 +12,6 @@ use super::{TextArgs, TrainComputeArgs, TrainMethodArgs, TrainRowsArgs};
 pub use count::{DaunceModelsArgs, Subset};
 pub use objective::{DaunceObjectiveArgs, DaunceRateArgs};
 
-/// `gstore daunce prepare`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore daunce prepare --model llama --data pool.jsonl --full --output start.states\n  \
@@ -30,7 +29,6 @@ pub struct DauncePrepareArgs {
     pub json: bool,
 }
 
-/// `gstore daunce train`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore daunce train --store s --model llama --dataset pool --models 100 --steps 16 --batch-size 16 --output ens\n  \
@@ -68,7 +66,6 @@ impl DaunceTrainArgs {
     }
 }
 
-/// `gstore daunce attach`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore daunce attach --store s --ensemble ens part1 part2 part3\n\n\

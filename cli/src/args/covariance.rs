@@ -10,7 +10,6 @@ use super::{CovarianceArgs, JsonArgs, OutputArgs, PictureArgs, RankingArgs};
 /// A pool, a target, and how their losses are compared.
 pub type LossRankingArgs = RankingArgs<CovarianceArgs>;
 
-/// `gstore daunce query`
 #[derive(Args, Debug)]
 pub struct DaunceQueryArgs {
     #[command(flatten)]
@@ -27,7 +26,6 @@ pub struct DaunceQueryArgs {
     pub json: JsonArgs,
 }
 
-/// `gstore daunce report`
 #[derive(Args, Debug)]
 pub struct DaunceReportArgs {
     #[command(flatten)]
@@ -49,7 +47,6 @@ pub struct DaunceReportArgs {
     pub force: bool,
 }
 
-/// `gstore daunce agreement`
 #[derive(Args, Debug)]
 pub struct DaunceAgreementArgs {
     #[command(flatten)]
@@ -64,7 +61,6 @@ pub struct DaunceAgreementArgs {
     pub picture: PictureArgs,
 }
 
-/// `gstore daunce diagnose`
 #[derive(Args, Debug)]
 pub struct DaunceDiagnoseArgs {
     /// The ensemble

@@ -10,7 +10,6 @@ use super::{
     DaunceReportArgs, DaunceTrainArgs, DevicesArgs, TextArgs, at_least,
 };
 
-/// `gstore daunce`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore daunce train --store s --model llama --dataset pool --models 100 --steps 16 --output copies\n  \
@@ -49,7 +48,6 @@ pub enum DaunceWhat {
     Diagnose(DaunceDiagnoseArgs),
 }
 
-/// `gstore daunce losses`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore daunce losses --store s --ensemble e --model llama --dataset pool\n  \

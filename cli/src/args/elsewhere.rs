@@ -147,7 +147,6 @@ pub(super) fn named_command<'a, 'w>(root: &'a Command, words: impl Iterator<Item
     words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command))
 }
 
-/// Whether a command has an option of its own.
 pub(super) fn has_option(command: &Command, long: &str) -> bool {
     command.get_arguments().any(|arg| arg.get_long() == Some(long))
 }

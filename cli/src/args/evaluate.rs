@@ -16,7 +16,6 @@ use super::{
     EvaluateScoresArgs, JsonArgs, TextArgs, at_least,
 };
 
-/// `gstore evaluate`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate text --data base=base.jsonl tuned=tuned.jsonl -o report.md\n  \
@@ -50,7 +49,6 @@ pub enum EvaluateWhat {
     Scores(EvaluateScoresArgs),
 }
 
-/// `gstore evaluate text`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate text --data generated_answers.json --report comparison\n  \
@@ -87,7 +85,6 @@ pub struct EvaluateTextArgs {
     pub combine: CombineArgs,
 }
 
-/// `gstore evaluate tasks`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate tasks --model llama --checkpoints tuned=run/checkpoint-224 --data questions.jsonl --shots dev.jsonl --few-shot 5\n  \
@@ -294,7 +291,6 @@ pub enum ReportFormat {
     Markdown,
 }
 
-/// Layout of questions.
 const LAYOUTS: &[Word<Layout>] = &[
     ("own", "Records of `question`, with `choices` and `answer`, or with `answers`", Layout::Own),
     ("harness", "Samples that lm-evaluation-harness writes", Layout::Harness),
@@ -303,7 +299,6 @@ const LAYOUTS: &[Word<Layout>] = &[
     ("tydiqa", "TyDi QA: tydiqa-goldp-v1.1-dev.json and LESS's tydiqa-one-shot.json", Layout::Tydiqa),
 ];
 
-/// How choices are put to the model.
 const CHOICES: &[Word<Choices>] = &[
     ("text", "The likelihood of each choice's text", Choices::Text),
     (

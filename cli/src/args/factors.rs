@@ -9,7 +9,6 @@ use gstore_store::{ShardIndex, SnapshotName};
 use super::words::{Word, one_of};
 use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOfStateArgs, OutputArgs, at_least};
 
-/// `gstore factors`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors fit curvature --store s --dataset pool --model llama\n  \
@@ -52,7 +51,6 @@ pub struct FactorsModelArgs {
     pub checkpoint: Option<String>,
 }
 
-/// How curvature is approximated.
 pub(super) const STRATEGIES: &[Word<Strategy>] = &[
     ("ekfac", "Eigenbases of K-FAC, with the squares of gradients in them", Strategy::Ekfac),
     ("kfac", "Kronecker products of the covariances of inputs and of gradients", Strategy::Kfac),
@@ -69,7 +67,6 @@ pub enum Fisher {
     Empirical,
 }
 
-/// `gstore factors fit`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors fit curvature --store s --dataset pool --model llama --checkpoint run/checkpoint-112\n  \
@@ -142,7 +139,6 @@ pub struct FactorsFitArgs {
     pub json: bool,
 }
 
-/// `gstore factors gram`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors gram second --store s --dataset pool --kind grad-sgd\n  \
@@ -205,7 +201,6 @@ pub enum MixPart {
     Is(f64),
 }
 
-/// `gstore factors inspect`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors inspect curvature --store s\n  \
@@ -253,7 +248,6 @@ pub struct FactorsInspectArgs {
     pub json: JsonArgs,
 }
 
-/// `gstore factors export`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors export curvature --store s influence_results/run/factors_curvature")]
@@ -272,7 +266,6 @@ pub struct FactorsExportArgs {
     pub force: bool,
 }
 
-/// `gstore factors import`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors import influence_results/run/factors_ekfac ekfac --store s --model llama\n  \
@@ -302,7 +295,6 @@ pub struct FactorsImportArgs {
     pub text: GivenTextArgs,
 }
 
-/// A damping.
 pub(super) fn damping(text: &str) -> Result<Damping, String> {
     if text == "auto" || text == "null" {
         return Ok(Damping::OfMean);
@@ -318,7 +310,6 @@ fn partition(text: &str) -> Result<ShardIndex, String> {
     })
 }
 
-/// A part of a mixture.
 fn part(text: &str) -> Result<MixPart, String> {
     if text == "auto" {
         return Ok(MixPart::Auto);
@@ -327,7 +318,6 @@ fn part(text: &str) -> Result<MixPart, String> {
     found.map(MixPart::Is).ok_or_else(|| "expected auto or a number from 0 to 1".to_owned())
 }
 
-/// A percentage.
 fn percentile(text: &str) -> Result<f64, String> {
     let found = text.parse().ok().filter(|percent: &f64| (0.0..=100.0).contains(percent));
     found.ok_or_else(|| "expected a number from 0 to 100".to_owned())

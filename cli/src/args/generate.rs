@@ -14,7 +14,6 @@ use super::samples::IF_CHANGED;
 use super::words::one_of;
 use super::{DevicesArgs, Format, GivenTextArgs, at_least};
 
-/// `gstore generate`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore generate --model llama --prompt \"What is 7*8?\" --chat\n  \

@@ -137,14 +137,12 @@ pub(super) const WITHOUT_FACTORS: &[Word<ProjectionKind>] = match PROJECTIONS.sp
     None => PROJECTIONS,
 };
 
-/// What the loss of a token is.
 const LOSSES: &[Word<LossForm>] = &[
     ("cross-entropy", "Cross-entropy", LossForm::CrossEntropy { smoothing: 0.0 }),
     ("margin", "Minus the log-odds of the token, -ln(p / (1 - p)), as TRAK differentiates", LossForm::Margin),
     ("kl", "Divergence of the adapted model's predictions from its base's", LossForm::KlToBase),
 ];
 
-/// How the losses of a sample become one.
 const REDUCTIONS: &[Word<Reduction>] =
     &[("mean", "Their mean", Reduction::Mean), ("sum", "Their sum", Reduction::Sum)];
 

@@ -20,12 +20,10 @@ const WIDEST: usize = 100;
 /// A heading and the options under it.
 type OptionGroup = (&'static str, Vec<String>);
 
-/// Options by their names.
 fn options_named(heading: &'static str, options: &[&str]) -> OptionGroup {
     (heading, options.iter().map(|option| (*option).to_owned()).collect())
 }
 
-/// The options of a struct.
 fn options_of<A: Args>(heading: &'static str) -> OptionGroup {
     let of_struct = A::augment_args(Command::new("group"));
     (heading, of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect())

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// `gstore import`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore import --store s --from daunce manifest.json\n  \

@@ -11,7 +11,6 @@ pub struct PlanesArgs {
     pub planes: Option<Planes>,
 }
 
-/// `gstore index`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore index --store s                            # which features have which indexes\n  \

@@ -9,7 +9,6 @@ use gstore_store::{DType, SnapshotName};
 use super::words::{Word, one_of};
 use super::{DevicesArgs, GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
 
-/// `gstore ingest`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  \
     gstore ingest --store s --dataset pool --data pool.jsonl --model llama --checkpoints 'run/checkpoint-*' --features grad-adam,embed-mean,loss\n  \
@@ -98,7 +97,6 @@ impl IngestArgs {
     }
 }
 
-/// `gstore attach`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore ingest --store s --dataset pool --model llama --features embed-mean --shard 2/8 --out shards/2\n  \
@@ -122,7 +120,6 @@ pub struct AttachArgs {
     pub json: bool,
 }
 
-/// Type of stored vectors.
 const DTYPES: &[Word<DType>] = &[
     ("f16", "Half precision with one scale per module", DType::F16),
     ("f32", "Single precision", DType::F32),

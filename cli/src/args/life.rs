@@ -8,7 +8,6 @@ use gstore_store::{SnapshotName, TagName};
 
 use super::size::size;
 
-/// `gstore delete`
 #[derive(Args, Debug)]
 #[command(
     group = ArgGroup::new("which").args(["id", "ids", "filter"]).multiple(true),
@@ -50,7 +49,6 @@ pub struct DeleteArgs {
     pub json: bool,
 }
 
-/// `gstore drop`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore drop --store s feature loss@checkpoint-112\n  gstore drop --store s dataset old_pool\n\n\
@@ -94,7 +92,6 @@ pub enum DropWhat {
     },
 }
 
-/// `gstore tag`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT count(*) FROM pool\"\n\n\
@@ -123,7 +120,6 @@ impl TagArgs {
     }
 }
 
-/// `gstore revert`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore revert --store s --to before-cleanup --dry-run\n  gstore revert --store s --to 12\n\n\
@@ -143,7 +139,6 @@ pub struct RevertArgs {
     pub json: bool,
 }
 
-/// `gstore compact`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore compact --store s --dry-run\n  gstore compact --store s --dataset pool --max-deleted 0\n\n\
@@ -169,7 +164,6 @@ pub struct CompactArgs {
     pub json: bool,
 }
 
-/// `gstore gc`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore gc --store s --dry-run\n  gstore gc --store s --keep 5 --keep-within 7d\n\n\
@@ -195,7 +189,6 @@ pub struct GcArgs {
     pub json: bool,
 }
 
-/// `gstore backup`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore backup --store s --to /backup/s\n  gstore backup --store s --to paper-store --snapshot paper\n\n\
@@ -214,7 +207,6 @@ pub struct BackupArgs {
     pub json: bool,
 }
 
-/// `gstore restore`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  gstore restore --store s --from /backup/s\n\n\
     Copies a backup into the folder that --store names, which must be missing or empty; every digest is checked on the way.")]

@@ -7,7 +7,6 @@ use clap::Args;
 use super::size::size;
 use super::{PairArgs, StateArgs};
 
-/// `gstore matrix`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore matrix --store s --pool pool --target gsm8k -o scores.parquet\n  \

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `gstore merge`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore merge warmup/checkpoint-224 -o merged\n  \

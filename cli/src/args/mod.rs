@@ -126,7 +126,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What `--backend` takes.
 fn backends() -> String {
     format!("Compute backend: {}", Device::NAMES)
 }
@@ -167,7 +166,6 @@ fn part_or_all(text: &str) -> Result<f64, String> {
 /// the system for a hundred thousand.
 const MOST_THREADS: usize = 1024;
 
-/// A number of threads.
 pub(crate) fn threads(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= MOST_THREADS);
     number.ok_or_else(|| format!("expected a whole number from 1 to {MOST_THREADS}"))
@@ -274,7 +272,6 @@ pub enum Command {
     Completions(CompletionsArgs),
 }
 
-/// `gstore demo`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  gstore demo\n  gstore demo --store s --projection none")]
 pub struct DemoArgs {
@@ -286,7 +283,6 @@ pub struct DemoArgs {
     pub projection: ProjectionKind,
 }
 
-/// `gstore completions`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore completions bash > ~/.local/share/bash-completion/completions/gstore\n  gstore completions fish > ~/.config/fish/completions/gstore.fish"

@@ -55,7 +55,6 @@ pub struct ListOfStateArgs {
     pub output: ListOutputArgs,
 }
 
-/// Reads the name of a format.
 pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
     const ABOUT: [&str; Format::WORDS.len()] = [
         "For reading: floats have six digits, long text is cut to fit a terminal",

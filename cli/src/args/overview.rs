@@ -190,7 +190,6 @@ fn as_given(meant: String, argv: &[OsString], word: &str) -> String {
     }
 }
 
-/// The value that an option has on a command line.
 fn value_of<'a>(argv: &'a [OsString], word: &str) -> Option<&'a str> {
     let joined = || argv.iter().find_map(|given| given.to_str()?.strip_prefix(word)?.strip_prefix('='));
     let at = argv.iter().position(|given| given == word);

@@ -7,7 +7,6 @@ use gstore_store::SnapshotName;
 
 use super::{ModelArgs, ScoringArgs};
 
-/// `gstore plot`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore plot train warmup -o warmup.html\n  \

@@ -7,7 +7,6 @@ use gstore_store::SnapshotName;
 
 use super::{ListOfStateArgs, ScoringArgs, at_least};
 
-/// `gstore prefilter`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore prefilter fit cheap --store s --pool pool --labels-of pool_sample --target gsm8k --inputs tokens,loss,embed-mean\n  \
@@ -85,7 +84,6 @@ pub struct PrefilterReportArgs {
     pub plot: Option<PathBuf>,
 }
 
-/// `gstore prefilter fit`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore prefilter fit cheap --store s --pool pool --labels-of pool_sample --target gsm8k,mmlu:law --inputs tokens,scored_tokens,loss,embed-mean\n  \
@@ -144,7 +142,6 @@ pub struct PrefilterFitArgs {
     pub report: PrefilterReportArgs,
 }
 
-/// `gstore prefilter apply`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore prefilter apply cheap --store s --pool pool -o kept.jsonl\n  \
@@ -177,7 +174,6 @@ pub struct PrefilterApplyArgs {
     pub json: bool,
 }
 
-/// `gstore prefilter evaluate`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore prefilter evaluate cheap --store s --pool pool --labels-of pool_kept --target gsm8k\n\n\
@@ -216,7 +212,6 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     found.ok_or_else(|| "expected a share above 0 and below 1, such as 0.05 or 5%".to_owned())
 }
 
-/// A time.
 fn seconds(text: &str) -> Result<f64, String> {
     let found = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite());
     found.ok_or_else(|| "expected a positive number of seconds".to_owned())

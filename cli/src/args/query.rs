@@ -14,7 +14,6 @@ use super::size::size;
 use super::words::{Word, one_of};
 use super::{DrawArgs, JsonArgs, ModelArgs, OutputArgs};
 
-/// `gstore query`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n  \
@@ -80,7 +79,6 @@ pub struct StateArgs {
     pub checks: Checks,
 }
 
-/// When vectors are compared with their digests.
 const CHECKS: &[Word<Checks>] = &[
     ("first-touch", "Each block when it is first read", Checks::FirstTouch),
     ("off", "Never: a damaged block gives wrong numbers", Checks::Off),

@@ -10,7 +10,6 @@ use super::{
     ScoresArgs, TextArgs, TrainBatchArgs, TrainComputeArgs, TrainOptimizerArgs, TrainWeightArgs, at_least,
 };
 
-/// `gstore evaluate retrain`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate retrain --truth truth --data pool.jsonl --query-data queries.jsonl --count 32 --fraction 0.5 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \

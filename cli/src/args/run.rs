@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `gstore run`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore run less.toml --dry-run\n  \

@@ -9,7 +9,6 @@ use gstore_store::IfChanged;
 
 use super::words::{Word, one_of};
 
-/// `gstore add`
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  \
     gstore add --store s --dataset pool --data pool.jsonl extra.parquet 'more/*.csv.gz'\n  \
@@ -77,13 +76,11 @@ impl SampleArgs {
     }
 }
 
-/// What to do with records of one id.
 pub(super) const DUPLICATES: &[Word<Duplicates>] = &[
     ("refuse", "Stop with an error; nothing is done", Duplicates::Refuse),
     ("first", "Keep the first one, leave out and count the others", Duplicates::First),
 ];
 
-/// What to do with a changed line.
 pub(super) const IF_CHANGED: &[Word<IfChanged>] = &[
     ("refuse", "Stop with an error; nothing is added", IfChanged::Refuse),
     ("keep", "Keep the stored sample, skip the line and count it", IfChanged::Keep),

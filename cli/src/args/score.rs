@@ -15,13 +15,11 @@ use super::{EngineArgs, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
 /// What needs no solver, or has no queries for it.
 const NOT_SOLVED: [&str; 4] = ["rank", "of_self", "segment", "kronfluence"];
 
-/// What is rotated for scores.
 const ROTATED: &[Word<RotatedSide>] = &[
     ("queries", "Queries, into the eigenbasis and back", RotatedSide::Queries),
     ("rows", "Rows, and queries one way", RotatedSide::Rows),
 ];
 
-/// `gstore score`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore score --store s --factors curvature --pool pool --target gsm8k -o scores.parquet\n  \
@@ -161,7 +159,6 @@ pub struct ScoreArgs {
     pub json: bool,
 }
 
-/// What is measured of a query.
 const MEASUREMENTS: &[Word<Measurement>] = &[
     ("loss", "Its cross-entropy, summed over scored tokens", Measurement::Loss),
     ("margin", "Minus the margin of each token over all others, summed", Measurement::Margin),

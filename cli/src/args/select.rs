@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use super::RemoteArgs;
 use super::{CascadeArgs, DrawArgs, ScoringArgs, StateArgs};
 
-/// `gstore select`
 #[derive(Args, Debug, Clone)]
 #[command(
     after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \

@@ -13,7 +13,6 @@ use super::size::size;
 use super::words::{Word, one_of};
 use super::{ListOutputArgs, ModelArgs};
 
-/// `gstore serve`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore token create laptop --store s --scope read\n  \
@@ -134,17 +133,14 @@ fn grace(text: &str) -> Result<Duration, String> {
     age(text).map_err(|_| "expected a time such as 30s, 15m or 0s".to_owned())
 }
 
-/// Where to listen.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let wanted = || "expected an IP address and a port, such as 127.0.0.1:8815 or [::1]:8815".to_owned();
     text.parse().map_err(|_| wanted())
 }
 
-/// Form of a log.
 const LOG_FORMATS: &[Word<LogFormat>] =
     &[("text", "For reading", LogFormat::Text), ("json", "One object a line", LogFormat::Json)];
 
-/// `gstore token`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore token create laptop --store s --scope read --expires 90d\n  \
@@ -194,7 +190,6 @@ pub enum TokenWhat {
     },
 }
 
-/// What a token allows.
 const SCOPES: &[Word<Scope>] = &[
     ("read", "Asking", Scope::Read),
     ("write", "Asking, and adding to the store: samples, vectors, losses and tags", Scope::Write),

@@ -5,7 +5,6 @@ use gstore_store::SnapshotName;
 
 use super::ListOutputArgs;
 
-/// `gstore snapshots`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore snapshots --store s\n  gstore snapshots --store s -o history.csv"
@@ -15,7 +14,6 @@ pub struct SnapshotsArgs {
     pub output: ListOutputArgs,
 }
 
-/// `gstore info`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore info --store s\n  gstore info --store s pool\n  gstore info --store s loss@checkpoint-112 --json"
@@ -32,7 +30,6 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
-/// `gstore verify`
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore verify --store s\n  gstore verify --store s --repair --dry-run\n\n\

@@ -80,7 +80,6 @@ impl FromArgMatches for GivenTextArgs {
     }
 }
 
-/// A template by its name, or a file.
 fn template(text: &str) -> Result<TemplateKind, String> {
     if !is_template_file(text) {
         return text.parse().map_err(|error: gstore_data::EncodeError| error.to_string());

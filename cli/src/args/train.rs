@@ -12,7 +12,6 @@ use super::samples::DUPLICATES;
 use super::words::{Word, one_of};
 use super::{DevicesArgs, TextArgs, at_least};
 
-/// `gstore train`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore train --model llama --data pool.jsonl --percentage 0.05 --lora-rank 128 --lora-alpha 512 --learning-rate 2e-5 --output warmup\n  \
@@ -199,7 +198,6 @@ pub struct TrainBatchArgs {
     pub loss_mean: LossMean,
 }
 
-/// How losses become one.
 const LOSS_MEANS: &[Word<LossMean>] = &[
     ("tokens", "Mean over the scored tokens of the step", LossMean::Tokens),
     ("micro-batches", "Mean of each micro-batch, then of these", LossMean::MicroBatches),

@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 
 use super::ListOutputArgs;
 
-/// `gstore view`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore view create best \"SELECT id, score, prompt FROM influence('pool', 'gsm8k', k => 100)\" --store s\n  \

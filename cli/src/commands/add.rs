@@ -70,7 +70,6 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<()> {
     Ok(())
 }
 
-/// Prints what a registration would do.
 fn print(dataset: &str, preview: &AddPreview) -> Result<()> {
     out!("{}", add_forecast(dataset, &preview.report));
     let column = preview.columns.iter().map(|column| format!("{} {}", column.name, column.ty));

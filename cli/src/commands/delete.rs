@@ -154,7 +154,6 @@ impl Deletion<'_> {
     }
 }
 
-/// The ids of the command line.
 fn ids_to_delete(args: &DeleteArgs) -> Result<HashSet<String>> {
     let mut ids: HashSet<String> = args.id.iter().cloned().collect();
     if let Some(file) = &args.ids {

@@ -33,7 +33,6 @@ use crate::statements;
 use crate::streams::{print_json, unless_closed};
 use crate::texts;
 
-/// What Ctrl-C prints.
 const STOPPING: &str = "stopping after the current batches; press Ctrl-C again to stop at once";
 
 /// Runs the command.
@@ -112,7 +111,6 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
     Ok(())
 }
 
-/// What to mix, if asked to.
 fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
     let (pool, queries) = match &args.mix[..] {
         // clap drops a requirement that conflicts with another option which is given.

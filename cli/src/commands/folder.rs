@@ -119,7 +119,6 @@ fn place(path: &Path) -> Result<PathBuf> {
     Ok(if target.is_symlink() { fs_err::canonicalize(target)? } else { target })
 }
 
-/// Whether nothing is there, or an empty folder.
 fn is_empty(path: &Path) -> Result<bool> {
     Ok(!path.exists() || fs_err::read_dir(path)?.next().is_none())
 }
@@ -234,7 +233,6 @@ pub(super) fn finish_all(folder: Option<NewFolder>, files: impl IntoIterator<Ite
     place_all(folder, sealed)
 }
 
-/// Gives a folder that is complete its name.
 fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<()> {
     // The command line was right when the command began.
     check(target, kind, force).map_err(|taken| anyhow!("{taken:#}"))?;

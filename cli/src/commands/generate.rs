@@ -144,7 +144,6 @@ fn check_flags(context: &Context, args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// The devices that compute, and how.
 fn compute_options(context: &Context, args: &GenerateArgs) -> Result<ComputeOptions> {
     let (device, beside) = gradients::devices(&args.devices)?;
     Ok(ComputeOptions {
@@ -307,7 +306,6 @@ fn answer(record: &Value) -> Option<&str> {
     }
 }
 
-/// The answers as samples of a dataset.
 fn register(
     context: &Context,
     request: &AddRequest,

@@ -159,7 +159,6 @@ fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value
     Ok(value)
 }
 
-/// Prints a description as indented lines.
 fn print(value: &Value, indent: usize) -> Result<()> {
     let Value::Object(fields) = value else { return Ok(()) };
     let blank = " ".repeat(indent);

@@ -60,7 +60,6 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// What was done, for programs.
 fn report(plan: &IngestPlan, report: &IngestReport) -> Value {
     let features = plan.features().map(|feature| {
         // One that was published may have another label than was planned.
@@ -83,7 +82,7 @@ fn report(plan: &IngestPlan, report: &IngestReport) -> Value {
     })
 }
 
-/// The same of an ingest that was stopped before it was planned.
+/// That of an ingest that was stopped before it was planned.
 fn empty_report() -> Value {
     json!({
         "finished": false, "snapshot": null, "rows": 0, "features": [], "computed": 0, "resumed": 0, "tokens": 0,
@@ -158,7 +157,6 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
     Ok((code, report(&plan, &done)))
 }
 
-/// Says what a finished ingest published.
 fn tell_finished(context: &Context, plan: &IngestPlan, snapshot: Option<&Snapshot>) {
     let Some(snapshot) = snapshot else {
         context.say("nothing to compute: every feature has every row asked for");

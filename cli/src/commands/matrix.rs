@@ -83,7 +83,6 @@ fn told(error: MatrixError) -> anyhow::Error {
     }
 }
 
-/// A file or a folder, by the name.
 fn output(path: &Path) -> Result<MatrixOutput<'_>> {
     if path == Path::new("-") {
         refuse!("a matrix cannot go to standard output; name a file that ends in .parquet, or a folder");

@@ -21,7 +21,6 @@ use crate::output::{check_json, path_text};
 use crate::question::{question_between, scoring};
 use crate::streams::print_json;
 
-/// What Ctrl-C says.
 const STOPPING: &str = "stopping; press Ctrl-C again to stop at once";
 
 /// Draws what the flags ask for.
@@ -133,7 +132,6 @@ fn set(options: &mut Options, text: &str) -> Result<(), OptionError> {
     options.set(&name, value)
 }
 
-/// A picture of an answer of the store.
 fn answered(
     context: &Context,
     ranking: &RankingArgs,

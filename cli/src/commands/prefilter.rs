@@ -32,7 +32,6 @@ use crate::question::{named, scoring};
 use crate::statements;
 use crate::streams::{out, print_json};
 
-/// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; press Ctrl-C again to stop at once";
 
 /// Weight of the log losses of a logistic regression, where none is given.
@@ -216,7 +215,6 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     statements::write(context, to, batch)
 }
 
-/// A list of texts for each row.
 fn lists<'n>(rows: impl Iterator<Item = &'n [String]>) -> ArrayRef {
     let mut lists = ListBuilder::new(StringBuilder::new());
     for texts in rows {

@@ -34,7 +34,6 @@ use crate::texts;
 /// Queries that cannot be solved for whose reasons are said; --json has all.
 const NAMED: usize = 10;
 
-/// What Ctrl-C says.
 const STOPPING: &str = "stopping after the current batches; press Ctrl-C again to stop at once";
 
 /// Does what the flags say.
@@ -178,7 +177,6 @@ fn begin_folder(context: &Context, args: &ScoreArgs, path: &Path) -> Result<NewF
     Ok(folder)
 }
 
-/// The plain values of the flags.
 fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreRequest> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -240,7 +238,6 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     })
 }
 
-/// The iterative solve, where one is asked for.
 fn solve(args: &ScoreArgs) -> Option<ScoreSolve> {
     let ScoreSolver::Cg = args.solver?;
     let limits =
@@ -254,7 +251,6 @@ fn scratch(args: &ScoreArgs) -> PathBuf {
     outputs.into_iter().find_map(|output| folder_of(output.as_deref())).unwrap_or_else(std::env::temp_dir)
 }
 
-/// The segments of training, of one model.
 fn segments(
     folders: &mut Folders<'_>,
     args: &ScoreArgs,
@@ -284,7 +280,6 @@ fn filters(args: &ScoreArgs) -> Vec<Filter> {
     args.filter.iter().flat_map(of).collect()
 }
 
-/// How texts become tokens, by the flags.
 fn text(
     context: &Context,
     folders: &mut Folders<'_>,
@@ -364,7 +359,6 @@ fn solver_summary(report: &ScoreReport) -> String {
     }
 }
 
-/// What was done, in a line.
 fn score_summary(report: &ScoreReport) -> String {
     let solved_for = report.solved.iter().filter(|query| query.failed.is_none()).count();
     let queries = report.queries.map(|queries| many_of(queries as u64, "query", "queries"));

@@ -123,7 +123,6 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 
-/// What is dropped in training.
 pub(super) fn dropout(weights: &TrainWeightArgs) -> DropoutRates {
     DropoutRates { lora: weights.lora_dropout, hidden: weights.dropout, attention: weights.attention_dropout }
 }
@@ -135,12 +134,10 @@ pub(super) fn tell_steps(context: &Context, args: &TrainBatchArgs) {
     }
 }
 
-/// Which weights are trained.
 pub(super) fn method(args: &TrainWeightArgs) -> TrainMethod {
     if args.from_scratch { TrainMethod::FromScratch } else { method_of(&args.method) }
 }
 
-/// The same of given ones.
 pub(super) fn method_of(args: &TrainMethodArgs) -> TrainMethod {
     match args {
         TrainMethodArgs { full: true, .. } => TrainMethod::Full,
@@ -153,7 +150,6 @@ pub(super) fn method_of(args: &TrainMethodArgs) -> TrainMethod {
     }
 }
 
-/// What the loss is watched on.
 fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<EvaluationOptions>> {
     let data = match (&args.eval_dataset, store) {
         (Some(name), Some(store)) => DataSource::of_dataset(store.snapshot()?, name)?,
@@ -181,7 +177,6 @@ pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Result<Co
     })
 }
 
-/// How samples become tokens and steps.
 pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> BatchOptions {
     BatchOptions {
         text,
@@ -256,7 +251,6 @@ pub(super) fn place_of(folder: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A folder's own name.
 pub(super) fn name_of(folder: &Path) -> String {
     let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder));
     let name = folder.ok().and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()));

@@ -90,7 +90,6 @@ fn split_values(
     }
 }
 
-/// All combinations of the values.
 fn combinations(each: &[(String, Vec<String>)]) -> Vec<Vec<(String, String)>> {
     each.iter().fold(vec![Vec::new()], |found, (name, values)| {
         let mut longer = Vec::new();

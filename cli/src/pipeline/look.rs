@@ -169,7 +169,6 @@ impl Decider<'_> {
     }
 }
 
-/// Versions of those resources that are there.
 pub(super) fn versions(versions: &mut Versions, of: &[Resource]) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for resource in of {

@@ -131,7 +131,6 @@ impl Plan {
     }
 }
 
-/// What the stages read and write.
 fn uses(
     stages: &[PipelineStage],
     calls: &[StageCall],
@@ -355,7 +354,6 @@ fn names(resource: &Resource, value: &str, base: &Path) -> bool {
     }
 }
 
-/// The stages that the `after` of a stage names.
 fn stages_after(stages: &[PipelineStage], i: usize) -> Result<BTreeSet<usize>> {
     let mut found = BTreeSet::new();
     let says = &stages[i].says;

@@ -162,7 +162,6 @@ pub(super) fn relative_to(base: &Path, text: &str) -> PathBuf {
     path.strip_prefix(base).map(Path::to_owned).unwrap_or(path)
 }
 
-/// Whether a path is a pattern of paths.
 pub(super) fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }

@@ -106,10 +106,8 @@ fn is_stream(text: &str) -> bool {
     text == "-" || text.starts_with("/dev/")
 }
 
-/// Commands that may do without a store.
 const STORELESS: [&str; 7] = ["daunce", "demo", "evaluate", "generate", "merge", "plot", "train"];
 
-/// Whether a command cannot do without a store.
 fn needs_store(call: &StageCall) -> bool {
     let word = call.words[0].as_str();
     let of_ensembles = call.words.get(1).is_some_and(|word| word != "train" && word != "prepare");

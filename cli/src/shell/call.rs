@@ -64,7 +64,6 @@ fn option_values(option: &str) -> Option<Takes> {
     all.find(|known| known.name == option).map(|known| known.takes)
 }
 
-/// The values that an argument may have.
 pub(super) fn values(words: &CompletionNames, line: &str, call: &FunctionCall<'_>) -> Vec<String> {
     let datasets = || words.datasets().map(str::to_owned).collect::<Vec<_>>();
     match (call.option, call.function, call.position) {

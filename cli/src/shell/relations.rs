@@ -58,14 +58,12 @@ fn columns(words: &CompletionNames, name: &str) -> Relation {
     Relation { name: name.to_owned(), alias: None, columns }
 }
 
-/// The columns of all tables and functions.
 pub(super) fn any_column(words: &CompletionNames) -> Vec<String> {
     let tables = words.tables.iter().flat_map(|table| columns(words, &table.name).columns);
     let functions = gstore_sql::table_functions().flat_map(|function| function.columns);
     tables.chain(functions.map(|name| (*name).to_owned())).collect()
 }
 
-/// The columns of a function's result.
 fn function_columns(words: &CompletionNames, function: TableFunctionInfo, pool: Option<&str>) -> Relation {
     let pool = pool.filter(|_| function.with_pool).unwrap_or_default();
     let of_pool = columns(words, pool.trim_matches('\'')).columns;

@@ -35,7 +35,6 @@ pub struct DaunceObjectiveArgs {
     pub lora_dropout: f64,
 }
 
-/// What a copy minimises.
 const VARIANTS: &[Word<Variant>] = &[
     ("if", "The change of the loss with a perturbed linear term", Variant::If),
     ("efim", "The squared change of the loss with one", Variant::Efim),
@@ -52,7 +51,6 @@ const NORMALIZERS: &[Word<Normalizer>] = &[
     ("row", "The row's own number of scored tokens, as losses are recorded", Normalizer::Row),
 ];
 
-/// Where logits of the start come from.
 const BASE_STATES: &[Word<BaseStates>] = &[
     (
         "auto",

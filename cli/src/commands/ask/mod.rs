@@ -91,7 +91,6 @@ fn check_words(context: &Context, args: &AskArgs) -> Result<()> {
     Ok(())
 }
 
-/// The conversation that a `--messages` gives.
 fn messages(text: &str) -> Result<Value> {
     const FORM: &str = r#"[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]"#;
     let refuse = |why: String| UsageError(format!("--messages takes a conversation as JSON, {FORM}; {why}"));
@@ -108,7 +107,6 @@ fn messages(text: &str) -> Result<Value> {
     }
 }
 
-/// The beginning of a text, in quotes.
 fn quoted_beginning(text: &str) -> String {
     const MOST: usize = 40;
     let more = if text.chars().nth(MOST).is_some() { "..." } else { "" };

@@ -64,7 +64,6 @@ fn records(batch: &RecordBatch) -> impl Iterator<Item = Option<&[u8]>> {
     column.into_iter().flatten().map(|record| record.map(str::as_bytes))
 }
 
-/// The rankings with a column `text`.
 fn with_texts(batches: &[RecordBatch], text: impl Fn(&[u8]) -> String) -> Result<Vec<RecordBatch>> {
     let one = |batch: &RecordBatch| {
         let texts: StringArray = records(batch).map(|record| record.map(&text)).collect();

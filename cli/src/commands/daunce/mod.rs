@@ -24,7 +24,6 @@ use crate::context::Context;
 use crate::failure::{UsageError, done};
 use crate::question::{question_between, scoring};
 
-/// What Ctrl-C says.
 const STOPPING: &str = "stopping; press Ctrl-C again to stop at once";
 
 /// Does what the flags ask for.
@@ -41,7 +40,6 @@ pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {
     }
 }
 
-/// The question that the flags ask.
 fn spec(args: &LossRankingArgs) -> Result<InfluenceSpec> {
     let CovarianceArgs(mut options) = args.scoring.clone();
     options.set("method", json!("daunce")).map_err(|error| UsageError(error.message))?;

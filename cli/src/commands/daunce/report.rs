@@ -22,7 +22,6 @@ enum ReportForm {
     Json,
 }
 
-/// The form that a name says.
 fn form(path: Option<&Path>) -> Result<ReportForm> {
     let Some(path) = path.filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout) else {
         return Ok(ReportForm::Markdown);

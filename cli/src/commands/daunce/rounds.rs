@@ -35,7 +35,6 @@ pub struct LossRounds<'a> {
     pub stopped: bool,
 }
 
-/// Datasets whose losses are computed.
 fn datasets(args: &DaunceTrainArgs) -> BTreeSet<String> {
     let of_until = [&args.of.data.dataset, &args.models.target].into_iter().flatten();
     let of_until = of_until.filter(|_| args.models.until.is_some());

@@ -71,7 +71,6 @@ impl RunSetup {
     }
 }
 
-/// The rows of a ground truth.
 fn data(truth: &TruthFolder) -> SampleSource {
     SampleSource::Files { paths: vec![truth.pool_file()], fields: Vec::new() }
 }

@@ -178,7 +178,6 @@ fn keep(pool: &mut Vec<TextSample>, ids: &HashSet<String>, path: &Path) -> Resul
     Ok(())
 }
 
-/// The rows and queries that flags name.
 pub(super) fn rows_and_queries(
     context: &Context,
     args: &RowsAndQueriesArgs,
@@ -268,7 +267,6 @@ fn is_whole(json: &str) -> bool {
     json.strip_prefix('-').unwrap_or(json).bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The group of each row, by a key of its record.
 fn groups(pool: &[TextSample], key: &str) -> Result<Vec<String>> {
     let of = |sample: &TextSample| {
         let json = sample.metadata.iter().find(|(known, _)| known == key).map(|(_, json)| json);

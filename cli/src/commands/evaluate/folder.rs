@@ -17,7 +17,6 @@ const LIST: &str = ".report-files";
 /// A report in all formats.
 pub(super) const REPORT: FolderKind = FolderKind { called: "a report", mark: LIST, foreign };
 
-/// Writes the files of a report.
 pub(super) fn write(folder: &Path, files: &[File], force: bool) -> Result<NewFolder> {
     let made = NewFolder::begin(folder, REPORT, force)?;
     let names: String = files.iter().map(|file| format!("{}\n", file.path)).collect();
@@ -38,7 +37,6 @@ pub(super) fn write(folder: &Path, files: &[File], force: bool) -> Result<NewFol
     Ok(made)
 }
 
-/// A file of a folder that no report put there.
 fn foreign(folder: &Path) -> std::io::Result<Option<PathBuf>> {
     let list = if_there(fs_err::read_to_string(folder.join(LIST)))?.unwrap_or_default();
     let own: HashSet<&Path> = list.lines().chain([LIST]).map(Path::new).collect();

@@ -52,7 +52,6 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
     Ok(())
 }
 
-/// What was done, in a line.
 fn fit_summary(report: &FitReport) -> String {
     let what = format!(
         "factors {} ({}): {} fitted on {} of {}{}",
@@ -90,7 +89,6 @@ fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The plain values of the flags.
 fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     let flags = &args.text.text;
     texts::refuse_blocks(flags)?;

@@ -10,7 +10,6 @@ use crate::streams::out;
 /// Members that are shown to people; JSON has all.
 const SHOWN: usize = 20;
 
-/// What an ensemble is.
 pub(super) fn describe(snapshot: &Snapshot, part: &EnsemblePart) -> Value {
     let tables = snapshot.loss_tables(part);
     json!({

@@ -22,7 +22,6 @@ use crate::question::tell_notes;
 use crate::streams::out;
 use crate::texts;
 
-/// Prints what the ingest would take.
 pub(super) fn dry_run(
     context: &Context,
     args: &IngestArgs,
@@ -42,7 +41,7 @@ pub(super) fn dry_run(
     print(context, args, &[&plan], &Cancel::new())
 }
 
-/// The same with data that is not registered: it is read into a temporary store.
+/// With data that is not registered: it is read into a temporary store.
 fn dry_run_with_data(
     context: &Context,
     args: &IngestArgs,
@@ -113,7 +112,6 @@ fn estimate_all(context: &Context, plans: &[&IngestPlan], cancel: &Cancel) -> Re
     Ok(Some(estimate))
 }
 
-/// The same for programs.
 fn estimate_json(
     context: &Context,
     args: &IngestArgs,
@@ -195,7 +193,6 @@ fn print_estimate(
     Ok(())
 }
 
-/// Rows that a feature of a checkpoint lacks.
 fn missing_rows(plan: &IngestPlan, checkpoint: usize, feature: usize) -> u64 {
     let feature = plan.checkpoints.get(checkpoint).and_then(|checkpoint| checkpoint.features.get(feature));
     feature.map_or(0, |feature| plan.rows.difference(&feature.published).len())

@@ -14,7 +14,6 @@ use crate::failure::{STOPPED, refuse};
 use crate::question::tell_notes;
 use crate::{stopped, texts};
 
-/// Which shard to compute, if not everything.
 pub(super) fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
     if args.sketch {
@@ -34,7 +33,6 @@ pub(super) fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     Ok(Some(ShardRequest { shard, out: out.clone(), snapshot: args.snapshot.clone() }))
 }
 
-/// Computes one shard into its folder.
 pub(super) fn run_shard(
     context: &Context,
     args: &IngestArgs,

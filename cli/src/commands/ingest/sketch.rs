@@ -56,7 +56,6 @@ fn planes_to_keep(args: &IngestArgs, plan: &IngestPlan, feature: &PlannedFeature
     args.kept.planes.or_else(own).unwrap_or_default()
 }
 
-/// What the store has of a planned feature.
 fn stored_feature<'a>(plan: &'a IngestPlan, feature: &PlannedFeature) -> Option<&'a FeaturePart> {
     let key = feature.desc.key();
     plan.snapshot.features().iter().find(|part| part.key == key).map(AsRef::as_ref)

@@ -201,7 +201,6 @@ fn places(plan: &Plan, names: &[String]) -> Result<BTreeSet<usize>> {
     Ok(found)
 }
 
-/// The stages that are looked at.
 fn chosen(plan: &Plan, args: &RunArgs) -> Result<BTreeSet<usize>> {
     if let Some(from) = &args.from {
         let first = plan.named(from).map_err(UsageError)?;

@@ -22,7 +22,6 @@ use crate::models::folder_error;
 use crate::output::{Output, check};
 use crate::streams::out;
 
-/// What Ctrl-C says.
 const STOPPING: &str = "stopping after the current batch; press Ctrl-C again to stop at once";
 
 /// Refuses what a cascade cannot do, before anything is computed.
@@ -209,7 +208,6 @@ fn begun(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str
     Ok(Some(output))
 }
 
-/// The report for programs.
 fn value(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Value {
     let saving = report.map(|report| report.cost.saving());
     json!({ "targets": args.target, "report": report, "saving": saving, "refused": refused })

@@ -20,7 +20,6 @@ use crate::question;
 /// What stands for the target's name in that of a file.
 const PLACE: &str = "{target}";
 
-/// The flags of each selection.
 pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     // An estimate may do without: there are no rows then.
     if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {

@@ -208,7 +208,6 @@ impl TargetJournal {
     }
 }
 
-/// The note at a path, if there is one.
 fn read(path: &Path) -> Result<Option<TargetNote>> {
     let text = match fs_err::read(path) {
         // Too long a name is refused with that of the file next to it.

@@ -29,7 +29,6 @@ use crate::question::{question_between, rules, scoring};
 use kept::{TargetJournal, TargetProgress};
 use told::{SelectionReport, summarise, tell_decided, tell_passed_over};
 
-/// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; press Ctrl-C again to stop at once";
 
 /// What the flags ask for, checked before anything is scored.
@@ -234,7 +233,6 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
     check_file(context, path, picture.force)
 }
 
-/// Where the selected rows go.
 fn output(args: &SelectArgs) -> Result<&Path> {
     let named = args.output.as_deref();
     named.ok_or_else(|| UsageError("the selected rows need a file: name one with --output".to_owned()).into())

@@ -95,7 +95,6 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
     summarise(context, args, &found, scores.as_deref())
 }
 
-/// How many rows are asked for.
 fn wanted(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<usize> {
     let mut live = 0;
     if args.top.contains('%') {
@@ -119,7 +118,6 @@ fn may_have_candidates(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> R
     Ok(false)
 }
 
-/// The number that a statement gives.
 fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
     let values = Parameters::default();
     let mut rows = server.run(sql, &values, cancel).map_err(statement_error)?;

@@ -64,7 +64,6 @@ pub(super) const ELSEWHERE: &[(&[&str], &str)] = &[
     (&[".functions", "\\df"], "SHOW FUNCTIONS lists functions"),
 ];
 
-/// What is said of a name that no command has.
 pub(super) fn unknown_command(name: &str) -> String {
     if let Some((_, meant)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&name)) {
         return format!("there is no command `{name}`; {meant}");
