@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::args::ListOfStateArgs;
 use crate::context::Context;
-use crate::statements::Engine;
+use crate::statements::list;
 
 /// A terminal without room for all columns leaves out those in the middle: what says whether a feature is
 /// complete stands at the ends.
@@ -33,7 +33,5 @@ SELECT name, dataset, state, number, run, granularity, vectors, dim, dtype, byte
 /// scored token, as the granularity says).
 pub fn run(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt("stopping");
-    Engine::new(context, snapshot)?.run(context, LIST, &args.output.to, &cancel)?;
-    Ok(())
+    list(context, snapshot, LIST, &args.output.to)
 }

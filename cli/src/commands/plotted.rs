@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use arrow_array::RecordBatch;
 use gstore::picture;
 
@@ -13,7 +13,7 @@ use crate::failure::refuse;
 use crate::models::encoder;
 use crate::output::{Output, OutputTarget, check_apart};
 use crate::shell::dot::has_commands;
-use crate::statements::{Engine, NULL, STOPPING, check_place, own_tables, parameters, report, write_result};
+use crate::statements::{NULL, STOPPING, check_place, own_tables, parameters, report, session, write_result};
 
 /// Rows of a result that is drawn, at most.
 const MOST: usize = 10_000_000;
@@ -41,8 +41,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     // Only now, so that one Ctrl-C ends a download.
     let cancel = context.cancel_on_interrupt(STOPPING);
     let options = args.sql_options(Some(models), own_tables(context, &args.with)?);
-    let engine = Engine::with_options(context, snapshot, options)?;
-    let runner = engine.runner().context("the statement runs on a store here")?;
+    let runner = session(context, snapshot, options)?;
     let mut rows = runner.run_with(&sql, &parameters(&args.parameters)?, &cancel)?;
     let schema = Arc::clone(rows.schema());
     let mut batches: Vec<RecordBatch> = Vec::new();

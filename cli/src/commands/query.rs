@@ -2,10 +2,10 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore_core::Cancel;
-use gstore_sql::Parameters;
+use gstore_sql::{Notes, Parameters};
 
 use crate::args::{Format, OutputArgs, QueryArgs};
 use crate::context::Context;
@@ -14,7 +14,9 @@ use crate::failure::refuse;
 use crate::models::encoder;
 use crate::output::check_unread;
 use crate::shell::dot::has_commands;
-use crate::statements::{Engine, STOPPING, own_tables, parameters, report, statement_text};
+use crate::statements::{
+    NULL, STOPPING, check_place, own_tables, parameters, report, session, statement_text, write_result,
+};
 use crate::streams::{is_standard_input, out};
 use crate::terminal;
 
@@ -47,8 +49,13 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
             let options = args.sql_options(Some(encoder), own_tables(context, &args.with)?);
-            let engine = Engine::with_options(context, snapshot, options)?;
-            run_all(context, &engine, &sql, &values, &args.output, &cancel())?;
+            let (runner, cancel) = (session(context, snapshot, options)?, cancel());
+            run_all(context, &sql, &values, &args.output, &|sql, values| {
+                let mut rows = runner.run_with(sql, values, &cancel)?;
+                let schema = Arc::clone(rows.schema());
+                write_result(context, (&args.output, NULL), &schema, &mut rows)?;
+                Ok(rows.notes())
+            })?;
             drop(lease);
         }
         None if args.output.output.is_some() => {
@@ -104,7 +111,12 @@ fn ask_server(context: &Context, args: &QueryArgs, sql: Option<&str>, values: &P
     }
     let cancel = context.cancel_on_interrupt(STOPPING);
     let server = connect(context, &args.server, args.state.snapshot.as_ref())?;
-    run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)
+    run_all(context, sql, values, &args.output, &|sql, values| {
+        let mut rows = server.run(sql, values, &cancel)?;
+        let schema = Arc::clone(rows.schema());
+        write_result(context, (&args.output, NULL), &schema, &mut rows)?;
+        Ok(rows.notes())
+    })
 }
 
 /// A connection to the server that flags name.
@@ -135,15 +147,14 @@ pub fn connect(
     })
 }
 
-/// Runs statements one after the other, up to the first that fails. Their results follow each other; one that
-/// goes into a file is alone.
+/// Runs statements one after the other by `answer`, which writes a result, up to the first that fails. Their
+/// results follow each other; one that goes into a file is alone.
 fn run_all(
     context: &Context,
-    engine: &Engine,
     sql: &str,
     values: &Parameters,
     to: &OutputArgs,
-    cancel: &Cancel,
+    answer: &dyn Fn(&str, &Parameters) -> Result<Notes>,
 ) -> Result<()> {
     let statements = gstore_sql::statements(sql);
     if statements.len() > 1 {
@@ -154,16 +165,17 @@ fn run_all(
             );
         }
     }
+    check_place(context, to)?;
     let spaced = statements.len() > 1 && !matches!(format_of(to)?, Format::Json | Format::Lines);
     for (i, (statement, values)) in statements.iter().zip(values.of_each(&statements)?).enumerate() {
         if spaced && i > 0 {
             out!("");
         }
-        report(context, &engine.run_with(context, statement, &values, to, cancel)?);
+        report(context, &answer(statement, &values)?);
     }
     if statements.is_empty() {
         // What is no statement says so.
-        report(context, &engine.run_with(context, sql, values, to, cancel)?);
+        report(context, &answer(sql, values)?);
     }
     Ok(())
 }

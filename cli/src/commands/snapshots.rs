@@ -5,12 +5,12 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::{RecordBatch, StringArray};
-use gstore_sql::{SqlOptions, SqlRunner};
+use gstore_sql::SqlOptions;
 
 use crate::args::{Format, SnapshotsArgs};
 use crate::context::Context;
 use crate::ending::format_of;
-use crate::statements::{BLANK, write_result};
+use crate::statements::{BLANK, session, write_result};
 
 const SNAPSHOTS: &str =
     "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC";
@@ -21,8 +21,7 @@ pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<()> {
     let is_table = format_of(to)? == Format::Table;
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping");
-    let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
-    let runner = SqlRunner::new(store.snapshot()?, options)?;
+    let runner = session(context, store.snapshot()?, SqlOptions::default())?;
     let rows = runner.run(SNAPSHOTS, &cancel)?;
     let schema = Arc::clone(rows.schema());
     let mut batches = rows.collect::<Result<Vec<RecordBatch>, _>>()?;

@@ -7,21 +7,15 @@ use serde_json::json;
 use crate::args::TagArgs;
 use crate::context::Context;
 use crate::failure::refuse;
-use crate::statements::Engine;
+use crate::statements::list;
 use crate::streams::{out, print_json};
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
     let store = context.open()?;
     let Some(name) = args.name.as_ref().filter(|_| !args.lists()) else {
-        let cancel = context.cancel_on_interrupt("stopping");
-        Engine::new(context, store.snapshot()?)?.run(
-            context,
-            "SELECT tag, snapshot, created FROM gstore.tags ORDER BY tag",
-            &args.output.to,
-            &cancel,
-        )?;
-        return Ok(());
+        let tags = "SELECT tag, snapshot, created FROM gstore.tags ORDER BY tag";
+        return list(context, store.snapshot()?, tags, &args.output.to);
     };
     let (snapshot, said) = if args.delete {
         let tag = store.snapshot()?.tag(name)?;

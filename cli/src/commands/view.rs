@@ -5,14 +5,14 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore_core::Cancel;
 use gstore_query::hint::listing;
-use gstore_sql::{SqlOptions, SqlRunner};
+use gstore_sql::SqlOptions;
 use gstore_store::{ChangeError, DatasetName, Snapshot, Store, ViewOptions};
 use serde_json::json;
 
 use crate::args::{ViewArgs, ViewWhat};
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
-use crate::statements::Engine;
+use crate::statements::{list, session};
 use crate::streams::{out, print_json};
 
 /// Times that a statement is planned and saved, where other processes change the views in between.
@@ -39,8 +39,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
             }
         }
         ViewWhat::List { output } => {
-            let cancel = context.cancel_on_interrupt("stopping");
-            Engine::new(context, store.snapshot()?)?.run(context, "SHOW VIEWS", &output.to, &cancel)?;
+            list(context, store.snapshot()?, "SHOW VIEWS", &output.to)?;
         }
         ViewWhat::Drop { name, json } => {
             let seen = store.snapshot()?;
@@ -69,9 +68,8 @@ fn create(
 ) -> Result<Arc<Snapshot>> {
     for _ in 0..ATTEMPTS {
         // What cannot be planned now is refused now, by the place in it.
-        let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
         let seen = store.snapshot()?;
-        SqlRunner::new(Arc::clone(&seen), options)?.columns(sql, &Cancel::new())?;
+        session(context, Arc::clone(&seen), SqlOptions::default())?.columns(sql, &Cancel::new())?;
         // It was planned with the view that it takes the place of.
         let replaces = force && seen.view(name).is_ok();
         if replaces && gstore_sql::view_names_itself(&seen, name, sql) {

@@ -1,11 +1,11 @@
-//! Statements: the session that runs them, what they are given, and where their results and notes go.
+//! Statements: the sessions that run them, what they are given, and where their results and notes go.
 
-mod engine;
 mod input;
 mod report;
+mod session;
 mod write;
 
-pub use engine::{Engine, STOPPING};
 pub use input::{own_tables, parameters, statement_text};
 pub use report::report;
+pub use session::{STOPPING, list, session};
 pub use write::{BLANK, NULL, check_place, style, write, write_result};

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use gstore_core::{Cancel, Digest, did_you_mean};
 use gstore_query::influence::Encoder;
-use gstore_sql::SqlError;
+use gstore_sql::{SqlError, SqlRunner};
 use gstore_store::Store;
 
 use crate::args::QueryArgs;
@@ -33,7 +33,7 @@ use crate::shell::dot::{self, DotCommand};
 use crate::shell::lexer;
 use crate::shell::settings::{Mode, Settings, switch};
 use crate::shell::words::CompletionTable;
-use crate::statements::{Engine, own_tables, report, statement_text};
+use crate::statements::{own_tables, report, session, statement_text};
 use crate::streams::{is_closed, out, say};
 use editor::{Editor, EditorInput};
 use names::SnapshotNames;
@@ -110,7 +110,7 @@ struct Shell<'a> {
     encoder: Arc<dyn Encoder>,
     settings: Settings,
     /// The session of the snapshot that was read last.
-    engine: Option<(Digest, Engine)>,
+    session: Option<(Digest, SqlRunner)>,
     /// Whether input is not typed by a user: then only results are printed, and times that are asked for.
     script: bool,
 }
@@ -127,7 +127,7 @@ impl<'a> Shell<'a> {
         // Models stay loaded from one statement to the next, whatever the snapshot.
         let encoder = encoder(context, &args.models)?;
         let settings = Settings::default();
-        Ok(Shell { context, store, args, cancel, names, encoder, settings, engine: None, script: false })
+        Ok(Shell { context, store, args, cancel, names, encoder, settings, session: None, script: false })
     }
 
     /// Runs what was typed, or read from a file of this depth.
@@ -193,16 +193,14 @@ impl<'a> Shell<'a> {
         }
         let (snapshot, _lease) = self.context.state(self.store, &self.args.state)?;
         let digest = snapshot.digest();
-        let engine = match &mut self.engine {
-            Some((of, engine)) if *of == digest => engine,
+        let runner = match &mut self.session {
+            Some((of, runner)) if *of == digest => runner,
             slot => {
                 let encoder = Some(Arc::clone(&self.encoder));
                 let options = self.args.sql_options(encoder, self.names.own.clone());
-                let engine = Engine::with_options(self.context, snapshot, options)?;
-                &mut slot.insert((digest, engine)).1
+                &mut slot.insert((digest, session(self.context, snapshot, options)?)).1
             }
         };
-        let runner = engine.runner().context("the shell works only with a local store")?;
         let begun = Instant::now();
         let mut rows = runner.run(sql, self.cancel)?;
         let schema = Arc::clone(rows.schema());

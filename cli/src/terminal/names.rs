@@ -12,7 +12,7 @@ use gstore_store::{SnapshotName, Store};
 
 use crate::context::Context;
 use crate::shell::words::{CompletionNames, CompletionTable};
-use crate::statements::Engine;
+use crate::statements::session;
 
 /// The names of the newest snapshot, read when they are first needed.
 pub struct SnapshotNames<'a> {
@@ -45,8 +45,7 @@ impl<'a> SnapshotNames<'a> {
             return Ok(Rc::clone(words));
         }
         let options = SqlOptions { own: self.own.clone(), ..SqlOptions::default() };
-        let engine = Engine::with_options(self.context, snapshot, options)?;
-        let words = Rc::new(engine.runner().map(words_of).transpose()?.unwrap_or_default());
+        let words = Rc::new(words_of(&session(self.context, snapshot, options)?)?);
         *self.read.borrow_mut() = Some((digest, Rc::clone(&words)));
         Ok(words)
     }

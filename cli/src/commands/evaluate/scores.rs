@@ -16,6 +16,7 @@ use gstore_sql::{SqlOptions, SqlRunner};
 use crate::args::{ComparedScoresArgs, ScoresArgs};
 use crate::context::Context;
 use crate::failure::refuse;
+use crate::statements::session;
 
 /// Names in a note.
 const MOST_NAMES: usize = 5;
@@ -130,8 +131,7 @@ fn of_statements(
         return Ok(Vec::new());
     }
     let (snapshot, _lease) = context.open_at(None)?;
-    let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
-    let runner = SqlRunner::new(snapshot, options)?;
+    let runner = session(context, snapshot, SqlOptions::default())?;
     let mut methods = Vec::with_capacity(named.len());
     for (name, statement) in named {
         let mut builder = ScoresBuilder::new(name, pool, queries);
