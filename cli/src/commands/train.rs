@@ -74,7 +74,10 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
             ..subset(context, &args.data.samples, store.as_ref(), &cancel)?
         },
         batching: batching(&args.batches, text),
-        steps: StepOptions { dropout: dropout(&args.weights), ..steps(&args.optimizer, &args.batches)? },
+        steps: StepOptions {
+            dropout: dropout(&args.weights),
+            ..steps(&args.optimizer, args.batches.loss_mean)?
+        },
         evaluation: evaluation(&args.data, store.as_ref())?,
         saving: saving(&args.saving)?,
         compute: ComputeOptions {

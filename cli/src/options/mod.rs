@@ -12,7 +12,7 @@ use crate::args::{Command, SamplingArgs};
 use crate::failure::{UsageError, refuse};
 
 pub use ingest::{kinds, of_kinds};
-pub use training::{optimizer, saving, steps};
+pub use training::{saving, steps};
 
 /// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a
 /// run is there whose name a new one cannot have: it keeps it.
@@ -25,7 +25,7 @@ pub fn check_options(command: &Command, has_run: impl FnOnce(&str) -> Result<boo
             args.model.as_ref().and(args.run.as_deref())
         }
         Command::Train(args) => {
-            steps(&args.optimizer, &args.batches)?;
+            steps(&args.optimizer, args.batches.loss_mean)?;
             saving(&args.saving)?;
             args.saving.run.as_deref()
         }

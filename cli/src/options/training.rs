@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use gstore_train::{
-    AdamW, DropoutRates, OptimizerKind, SavingOptions, ScheduleKind, Sgd, StepOptions, TrainError,
+    AdamW, DropoutRates, LossMean, OptimizerKind, SavingOptions, ScheduleKind, Sgd, StepOptions, TrainError,
 };
 
-use crate::args::{SaveStrategy, TrainBatchArgs, TrainOptimizerArgs, TrainSavingArgs};
+use crate::args::{SaveStrategy, TrainOptimizerArgs, TrainSavingArgs};
 use crate::failure::{UsageError, refuse};
 
 /// What a step does, but for what it drops.
-pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
+pub fn steps(args: &TrainOptimizerArgs, mean: LossMean) -> Result<StepOptions> {
     let usage = |error: TrainError| UsageError(error.to_string());
     let of_adam = [args.adam_beta1, args.adam_beta2, args.adam_epsilon];
     let usual = AdamW::default();
@@ -39,13 +39,13 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
         warmup_steps: args.warmup_steps,
         warmup_ratio: args.warmup_ratio,
         max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
-        mean: batches.loss_mean,
+        mean,
         dropout: DropoutRates::default(),
     })
 }
 
 /// The optimizer of a name, with the numbers of AdamW where it is that.
-pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
+fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
     match name.parse().map_err(|error: TrainError| UsageError(error.to_string()))? {
         OptimizerKind::AdamW(_) if momentum != 0.0 => refuse!("--momentum requires --optim sgd"),
         OptimizerKind::AdamW(_) => Ok(OptimizerKind::AdamW(adam)),

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gstore_train::ScheduleKind;
 use gstore_train::daunce::{BaseStates, Normalizer, Variant};
 
+use super::super::TrainOptimizerArgs;
 use super::super::words::{Word, one_of};
 
 /// The objective.
@@ -61,39 +61,38 @@ const BASE_STATES: &[Word<BaseStates>] = &[
     ("forward", "A forward pass of the start for each batch", BaseStates::Forward),
 ];
 
-/// Optimizer and schedule.
+/// Optimizer and schedule, with defaults of their own.
 #[derive(Args, Debug, Clone)]
-#[command(next_help_heading = "Optimizer")]
+#[command(
+    next_help_heading = "Optimizer",
+    mut_arg("learning_rate", |rate| rate.default_value("0.0003")),
+    mut_arg("lr_scheduler_type", |schedule| schedule.default_value("cosine")),
+    mut_arg("warmup_ratio", |share| share.default_value("0.03")),
+    mut_arg("max_grad_norm", |norm| norm.default_value("0"))
+)]
 pub struct DaunceRateArgs {
-    /// adamw or sgd
-    #[arg(long, value_name = "NAME", default_value = "adamw")]
-    pub optim: String,
-    /// The highest rate
-    #[arg(long, value_name = "X", default_value_t = 3e-4)]
-    pub learning_rate: f64,
-    /// Decay of weights, not of norms and biases
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    pub weight_decay: f64,
-    /// Momentum of SGD
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    pub momentum: f64,
-    /// Schedule of the rate
-    #[arg(long, value_name = "NAME", default_value = "cosine",
-        help = format!("Schedule of the rate: {}", ScheduleKind::NAMES.join(", ")))]
-    pub lr_scheduler_type: String,
-    /// Options of the schedule, such as '{"min_lr_rate": 0.1}'
-    #[arg(long, value_name = "JSON")]
-    pub lr_scheduler_kwargs: Option<String>,
-    /// The warm-up's share of all steps
-    #[arg(long, value_name = "X", default_value_t = 0.03, conflicts_with = "warmup_steps")]
-    pub warmup_ratio: f64,
-    /// Steps of the warm-up
-    #[arg(long, value_name = "N")]
-    pub warmup_steps: Option<u64>,
+    #[command(flatten)]
+    pub of: TrainOptimizerArgs,
     /// The first step has a rate of zero, as in the reference, and so changes nothing
     #[arg(long)]
     pub first_rate_zero: bool,
-    /// Norm that a step's gradient is clipped to; 0: it is not
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    pub max_grad_norm: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    #[test]
+    fn copies_have_rates_of_their_own() {
+        let rates = |words: &[&str]| {
+            let matches = DaunceRateArgs::augment_args(Command::new("t")).get_matches_from(words);
+            DaunceRateArgs::from_arg_matches(&matches).unwrap().of
+        };
+        let own = rates(&["t"]);
+        assert_eq!((own.learning_rate, own.warmup_ratio, own.max_grad_norm), (3e-4, 0.03, 0.0));
+        assert_eq!((own.optim.as_str(), own.lr_scheduler_type.as_str()), ("adamw", "cosine"));
+        assert_eq!(rates(&["t", "--learning-rate", "1"]).learning_rate, 1.0);
+    }
 }

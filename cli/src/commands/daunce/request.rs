@@ -8,7 +8,7 @@ use gstore_core::Cancel;
 use gstore_store::Store;
 use gstore_train::daunce::{BaseStates, EnsembleRequest, FirstRate, Perturbation, SubsetSize, Variant};
 use gstore_train::{
-    AdamW, BatchOptions, ComputeOptions, DropoutRates, SavingOptions, ScheduleKind, StepOptions, TrainMethod,
+    BatchOptions, ComputeOptions, DropoutRates, LossMean, SavingOptions, StepOptions, TrainMethod,
     TrainRequest,
 };
 
@@ -17,9 +17,9 @@ use crate::args::{
 };
 use crate::commands::train::{check_file_options, computing, method_of, source, subset};
 use crate::context::Context;
-use crate::failure::{UsageError, refuse};
+use crate::failure::refuse;
 use crate::models::folder_error;
-use crate::options::optimizer;
+use crate::options::steps;
 use crate::texts;
 
 /// The training of each copy, with defaults for everything else, and the flag that Ctrl-C raises from here on
@@ -75,8 +75,8 @@ pub fn ensemble(
     training.batching.max_steps = models.steps;
     training.batching.epochs = models.epochs;
     training.batching.seed = models.seed;
-    training.steps = steps(rates)?;
-    training.steps.dropout = DropoutRates { lora: objective.lora_dropout, ..DropoutRates::default() };
+    let dropout = DropoutRates { lora: objective.lora_dropout, ..DropoutRates::default() };
+    training.steps = StepOptions { dropout, ..steps(&rates.of, LossMean::default())? };
     let most = models.max_models.unwrap_or_default();
     Ok(EnsembleRequest {
         perturbation: perturbation(objective)?,
@@ -121,20 +121,4 @@ fn method(args: &TrainMethodArgs) -> TrainMethod {
         choice.targets.push("all-linear".to_owned());
     }
     method
-}
-
-fn steps(args: &DaunceRateArgs) -> Result<StepOptions> {
-    let usage = |error: gstore_train::TrainError| UsageError(error.to_string());
-    let adam = AdamW { weight_decay: args.weight_decay, ..AdamW::default() };
-    let options = args.lr_scheduler_kwargs.as_deref();
-    let schedule = ScheduleKind::named(&args.lr_scheduler_type, options, args.learning_rate);
-    Ok(StepOptions {
-        optimizer: optimizer(&args.optim, adam, args.momentum)?,
-        learning_rate: args.learning_rate,
-        schedule: schedule.map_err(usage)?,
-        warmup_steps: args.warmup_steps,
-        warmup_ratio: args.warmup_ratio,
-        max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
-        ..StepOptions::default()
-    })
 }

@@ -118,7 +118,7 @@ fn request(
     let dropout = train::dropout(&args.weights);
     Ok(TrainRequest {
         batching: train::batching(&args.batches, text),
-        steps: StepOptions { dropout, ..steps(&args.optimizer, &args.batches)? },
+        steps: StepOptions { dropout, ..steps(&args.optimizer, args.batches.loss_mean)? },
         // A run is short, and its only checkpoint is the last.
         saving: SavingOptions { every: Some(u64::MAX), ..SavingOptions::default() },
         compute: train::computing(context, &args.computing)?,
