@@ -10,6 +10,7 @@ use gstore::Folders;
 use gstore_core::many;
 use gstore_data::TextOptions;
 use gstore_model::SavedActivations;
+use gstore_store::vfs::resolve;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
     BatchOptions, ComputeOptions, DataSource, DataSubset, DropoutRates, EvaluationOptions, LoraChoice,
@@ -199,9 +200,9 @@ fn check_read(args: &TrainArgs) -> Result<()> {
         return Ok(());
     }
     let TrainDataArgs { samples, eval_data, .. } = &args.data;
-    let output = place_of(&args.output)?;
+    let output = resolve(&args.output);
     let is_removed = |path: &&PathBuf| {
-        let place = place_of(path).unwrap_or_default();
+        let place = resolve(path);
         let folder = place.strip_prefix(&output).ok().and_then(|inside| inside.iter().next());
         folder.is_some_and(|name| name.to_string_lossy().starts_with("checkpoint-"))
     };
@@ -224,10 +225,10 @@ fn check_run(context: &Context, store: Option<&Store>, run: &str, args: &TrainAr
     if saving.drops_run {
         return Ok(());
     }
-    let output = place_of(&args.output)?;
+    let output = resolve(&args.output);
     let is_own = |checkpoint: &RunCheckpoint| {
         let folder = folder_of(checkpoint, "adapter").or_else(|| folder_of(checkpoint, "weights"));
-        folder.and_then(|folder| place_of(&folder).ok()).is_some_and(|folder| folder.starts_with(&output))
+        folder.is_some_and(|folder| resolve(&folder).starts_with(&output))
     };
     if saving.overwrite_output_dir || !part.checkpoints.iter().all(is_own) {
         refuse!(
@@ -242,16 +243,6 @@ fn check_run(context: &Context, store: Option<&Store>, run: &str, args: &TrainAr
         );
     }
     Ok(())
-}
-
-/// A folder without links and `..`, as far as it is there.
-pub(super) fn place_of(folder: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(folder)?;
-    let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    Ok(match there {
-        Some((above, found)) => found.join(absolute.strip_prefix(above)?),
-        None => absolute,
-    })
 }
 
 pub(super) fn name_of(folder: &Path) -> String {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use gstore::stored_folder;
+use gstore_store::vfs::resolve;
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberWeights, Store, SubsetNote};
 use gstore_train::daunce::{self, MemberOutcome, StartRecord, read_members};
 use serde_json::{Map, Value, json};
 
-use crate::commands::train::place_of;
 use crate::context::Context;
 use crate::failure::refuse;
 
@@ -72,11 +72,10 @@ fn as_member(copy: &daunce::Member, start: &StartRecord) -> Member {
 pub fn check(store: &Store, name: &str, output: &Path) -> Result<()> {
     let snapshot = store.snapshot()?;
     let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
-    let output = place_of(output)?;
+    let output = resolve(output);
     let is_own = |member: &Member| {
         let folder = member.weights.as_ref().and_then(|weights| weights.folder.as_ref());
-        folder
-            .is_none_or(|folder| place_of(Path::new(folder)).is_ok_and(|folder| folder.starts_with(&output)))
+        folder.is_none_or(|folder| resolve(Path::new(folder)).starts_with(&output))
     };
     if !part.members.iter().all(is_own) {
         refuse!(
