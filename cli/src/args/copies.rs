@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::{TextArgs, TrainComputeArgs, TrainMethodArgs, TrainRowsArgs};
 
-pub use count::{DaunceModelsArgs, Subset};
+pub use count::DaunceModelsArgs;
 pub use objective::{DaunceObjectiveArgs, DaunceRateArgs};
 
 #[derive(Args, Debug)]

@@ -55,7 +55,7 @@ pub use attribution::*;
 pub use cascade::CascadeArgs;
 pub use copies::{
     DaunceAttachArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs,
-    DaunceTrainArgs, KeepWeights, Subset,
+    DaunceTrainArgs, KeepWeights,
 };
 pub use covariance::*;
 pub use daunce::*;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use clap::Args;
-use gstore_train::daunce::EnsembleRequest;
+use gstore_train::daunce::{EnsembleRequest, SubsetSize};
 
 use super::super::{at_least, fraction};
 
@@ -38,7 +38,7 @@ pub struct DaunceModelsArgs {
     /// Rows of each copy, drawn without replacement: a number, or a share up to 1.0 or 100% [default: as
     /// many as its steps take once; without --steps all]
     #[arg(long, value_name = "N|SHARE", value_parser = subset)]
-    pub subset: Option<Subset>,
+    pub subset: Option<SubsetSize>,
     /// Passes over a copy's rows, where --steps does not say how many steps
     #[arg(long, value_name = "X", default_value_t = 1.0, conflicts_with = "steps")]
     pub epochs: f64,
@@ -54,15 +54,6 @@ pub struct ModelRange {
     pub range: Range<u64>,
     /// Whether they are a part of an ensemble.
     pub is_part: bool,
-}
-
-/// How many rows a copy is trained on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Subset {
-    /// So many.
-    Rows(usize),
-    /// A share of all.
-    Share(f64),
 }
 
 /// `K`, or `A..B`.
@@ -93,10 +84,10 @@ fn parse_horizon(text: &str) -> Result<f64, String> {
     wanted.ok_or_else(|| "expected agreement=X with X above 0 and at most 1".to_owned())
 }
 
-fn subset(text: &str) -> Result<Subset, String> {
+fn subset(text: &str) -> Result<SubsetSize, String> {
     let found = match text.parse::<usize>() {
-        Ok(rows) => (rows > 0).then_some(Subset::Rows(rows)),
-        Err(_) => fraction(text).filter(|share| *share > 0.0 && *share <= 1.0).map(Subset::Share),
+        Ok(rows) => (rows > 0).then_some(SubsetSize::Rows(rows)),
+        Err(_) => fraction(text).filter(|share| *share > 0.0 && *share <= 1.0).map(SubsetSize::Share),
     };
     found.ok_or_else(|| {
         "expected a number of rows, or a share above 0 and at most 1.0, such as 0.5 or 50%".to_owned()
@@ -119,10 +110,10 @@ mod tests {
 
     #[test]
     fn subsets_are_rows_or_a_share() {
-        assert_eq!(subset("256"), Ok(Subset::Rows(256)));
-        assert_eq!(subset("1"), Ok(Subset::Rows(1)));
+        assert_eq!(subset("256"), Ok(SubsetSize::Rows(256)));
+        assert_eq!(subset("1"), Ok(SubsetSize::Rows(1)));
         for (text, share) in [("0.3", 0.3), ("50%", 0.5), ("1.0", 1.0), ("100%", 1.0)] {
-            assert_eq!(subset(text), Ok(Subset::Share(share)), "{text}");
+            assert_eq!(subset(text), Ok(SubsetSize::Share(share)), "{text}");
         }
         for bad in ["0", "-1", "1.5", "nan", "0.0", "all", "0%", "101%", "%"] {
             assert!(subset(bad).is_err(), "{bad}");

@@ -12,9 +12,7 @@ use gstore_train::{
     TrainRequest,
 };
 
-use crate::args::{
-    DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, Subset, TrainMethodArgs,
-};
+use crate::args::{DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, TrainMethodArgs};
 use crate::commands::train::{check_file_options, computing, method_of, source, subset};
 use crate::context::Context;
 use crate::failure::refuse;
@@ -80,11 +78,7 @@ pub fn ensemble(
     let most = models.max_models.unwrap_or_default();
     Ok(EnsembleRequest {
         perturbation: perturbation(objective)?,
-        subset: match models.subset {
-            None => SubsetSize::OfSteps,
-            Some(Subset::Rows(rows)) => SubsetSize::Rows(rows),
-            Some(Subset::Share(share)) => SubsetSize::Share(share),
-        },
+        subset: models.subset.unwrap_or_default(),
         models: models.models.as_ref().map_or(0..most, |models| models.range.clone()),
         round: models.round,
         at_once: models.at_once,
