@@ -12,6 +12,7 @@ use crate::args::PictureArgs;
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::output::{Output, OutputTarget, check, parent};
+use crate::packing::ending_of;
 use crate::streams::out;
 
 /// Columns where no terminal says how many it has.
@@ -33,8 +34,7 @@ enum PictureForm {
 }
 
 fn form(path: &Path) -> Result<PictureForm> {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    Ok(match ending.as_deref() {
+    Ok(match ending_of(path).as_deref() {
         Some("svg") => PictureForm::Svg,
         Some("png") => PictureForm::Png,
         Some("html" | "htm") => PictureForm::Html,

@@ -9,7 +9,7 @@ use crate::args::{Format, OutputArgs};
 use crate::failure::{UsageError, refuse};
 use crate::origin::is_configured;
 use crate::output::OutputTarget;
-use crate::packing::{Packing, ending_of, packing_of};
+use crate::packing::{ending_of, unpacked_name};
 
 /// Endings of formats that are not written.
 const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 lz4 npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
@@ -44,14 +44,6 @@ const UNDERSTOOD: &str =
 const PACKED: &str = ", each also with .gz or .zst";
 /// What results of statements have besides.
 const FOR_READING: &str = "; .txt is a table as on the terminal, .md a Markdown table, .html a page";
-
-/// A name without the ending of its packing.
-fn unpacked_name(path: &Path) -> &Path {
-    match packing_of(path) {
-        Packing::None => path,
-        _ => path.file_stem().map_or(path, Path::new),
-    }
-}
 
 /// The format of a result: that of its name, which one on the command line may not contradict, else the one
 /// asked for, else a table on a terminal and CSV elsewhere.

@@ -19,6 +19,14 @@ pub fn packing_of(path: &Path) -> Packing {
     }
 }
 
+/// A name without the ending of its packing.
+pub fn unpacked_name(path: &Path) -> &Path {
+    match packing_of(path) {
+        Packing::None => path,
+        _ => path.file_stem().map_or(path, Path::new),
+    }
+}
+
 /// The last ending of a name, in lower case.
 pub fn ending_of(path: &Path) -> Option<String> {
     Some(path.extension()?.to_str()?.to_ascii_lowercase())

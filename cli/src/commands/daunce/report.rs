@@ -13,6 +13,7 @@ use crate::args::DaunceReportArgs;
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::output::{Output, OutputTarget, check};
+use crate::packing::ending_of;
 
 /// How a report is written.
 #[derive(Clone, Copy)]
@@ -26,8 +27,7 @@ fn form(path: Option<&Path>) -> Result<ReportForm> {
     let Some(path) = path.filter(|path| OutputTarget::of(Some(path)) != OutputTarget::Stdout) else {
         return Ok(ReportForm::Markdown);
     };
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    Ok(match ending.as_deref() {
+    Ok(match ending_of(path).as_deref() {
         Some("md") => ReportForm::Markdown,
         Some("html" | "htm") => ReportForm::Html,
         Some("json") => ReportForm::Json,

@@ -13,7 +13,7 @@ use crate::commands::folder::{check as check_folder, place_all};
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::output::{self, Output, OutputTarget};
-use crate::packing::{Packing, packing_of};
+use crate::packing::{ending_of, unpacked_name};
 
 /// The places of the report, none: standard output, and of the file of rows if one is wanted.
 fn outputs(args: &ReportArgs) -> Vec<Option<&Path>> {
@@ -87,11 +87,7 @@ pub fn check_markdown(path: Option<&Path>) -> Result<()> {
 }
 
 fn by_name(path: &Path) -> Option<ReportFormat> {
-    let name = match packing_of(path) {
-        Packing::None => path.file_name()?,
-        _ => path.file_stem()?,
-    };
-    match Path::new(name).extension()?.to_str()?.to_ascii_lowercase().as_str() {
+    match ending_of(unpacked_name(path))?.as_str() {
         "json" => Some(ReportFormat::Json),
         "csv" => Some(ReportFormat::Csv),
         "md" | "markdown" => Some(ReportFormat::Markdown),
