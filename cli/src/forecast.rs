@@ -9,9 +9,9 @@ use gstore_store::vfs::free_space;
 use gstore_train::Forecast;
 use gstore_train::daunce::EnsembleForecast;
 use indicatif::{HumanBytes, HumanCount};
+use serde_json::json;
 
 use crate::args::{DaunceTrainArgs, KeepWeights};
-use crate::object::object;
 use crate::progress::time;
 use crate::streams::{out, print_json};
 
@@ -21,10 +21,12 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
         forecast;
     let Forecast { checkpoints, disk, memory, threads, recomputes, seconds, .. } = forecast;
     if as_json {
-        let report = object!(
-            samples, sequences, tokens, scored_tokens: scored, steps_of_epoch, total_steps: steps,
-            steps: taken, parameters, checkpoints, disk, memory, threads, recomputes, seconds,
-        );
+        let report = json!({
+            "samples": samples, "sequences": sequences, "tokens": tokens, "scored_tokens": scored,
+            "steps_of_epoch": steps_of_epoch, "total_steps": steps, "steps": taken, "parameters": parameters,
+            "checkpoints": checkpoints, "disk": disk, "memory": memory, "threads": threads,
+            "recomputes": recomputes, "seconds": seconds,
+        });
         return print_json(&report);
     }
     out!("samples      {}", HumanCount(*samples as u64));
@@ -57,9 +59,10 @@ pub fn print_copies(forecast: &EnsembleForecast, args: &DaunceTrainArgs, of_loss
     };
     let disk = kept * weights + states + 4 * missing * of_losses;
     if args.json {
-        let report = object!(
-            models, there, rows, rows_of_model, steps, at_once, loss_rows: of_losses, disk, memory, seconds,
-        );
+        let report = json!({
+            "models": models, "there": there, "rows": rows, "rows_of_model": rows_of_model, "steps": steps,
+            "at_once": at_once, "loss_rows": of_losses, "disk": disk, "memory": memory, "seconds": seconds,
+        });
         return print_json(&report);
     }
     let most = if args.models.until.is_some() { " at most" } else { "" };

@@ -19,7 +19,6 @@ mod generating;
 mod held;
 mod models;
 mod new_store;
-mod object;
 mod options;
 mod origin;
 mod output;

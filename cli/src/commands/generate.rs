@@ -19,7 +19,7 @@ use gstore_data::TemplateKind;
 use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_sql::output::{ResultWriter, write_below};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::model::{ChosenModel, chosen};
 use self::prompts::{are_given, source};
@@ -30,7 +30,6 @@ use crate::context::Context;
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError, refuse};
 use crate::generating::GenerationProgress;
-use crate::object::object;
 use crate::options::sampling;
 use crate::output::{self, Output, OutputTarget, path_beside};
 use crate::statements::style;
@@ -256,10 +255,11 @@ fn finish(
     let answered = answers.answered();
     answers.remove()?;
     if args.json {
-        let report = object!(
-            finished, prompts, answers: answered, tokens, model: model.to_string(),
-            dataset: args.answers.dataset_as, snapshot: added.and_then(|report| report.snapshot),
-        );
+        let report = json!({
+            "finished": finished, "prompts": prompts, "answers": answered, "tokens": tokens,
+            "model": model.to_string(), "dataset": args.answers.dataset_as,
+            "snapshot": added.and_then(|report| report.snapshot),
+        });
         print_json(&report)?;
     }
     if let Some(file) = path.filter(|path| OutputTarget::of(Some(*path)).is_file()) {

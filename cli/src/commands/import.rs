@@ -1,13 +1,12 @@
 //! `gstore import`: imports what was computed elsewhere.
 
 use anyhow::Result;
-use gstore::daunce::{ImportReport, ImportRequest, TableReport, import};
+use gstore::daunce::{ImportReport, ImportRequest, import};
 use gstore_core::many;
 
 use super::daunce::note_findings;
 use crate::args::{ImportArgs, ImportFrom};
 use crate::context::Context;
-use crate::object::object;
 use crate::streams::print_json;
 
 pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
@@ -23,22 +22,12 @@ pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
     let cancel = context.cancel_on_interrupt("stopping; nothing more is written");
     let report = import(&store, &request, &mut context.work(&mut context.reporter(), &cancel))?;
     if args.json {
-        print_json(&as_json(&report))?;
+        print_json(&report)?;
     } else {
         print(context, &report);
     }
     let datasets: Vec<String> = report.tables.iter().map(|table| table.dataset.clone()).collect();
     note_findings(context, &store, &report.ensemble, &datasets, &cancel)
-}
-
-fn as_json(report: &ImportReport) -> serde_json::Value {
-    let table = |table: &TableReport| {
-        let TableReport { dataset, rows, of, added, replaced, unchanged, missing } = table;
-        object!(dataset, rows, of, added, replaced, unchanged, missing)
-    };
-    let ImportReport { ensemble, members, added, tables, snapshot } = report;
-    let tables: Vec<serde_json::Value> = tables.iter().map(table).collect();
-    object!(ensemble, members, new_members: added, tables, snapshot)
 }
 
 /// Says what was taken in.

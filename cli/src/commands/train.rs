@@ -27,7 +27,6 @@ use crate::context::Context;
 use crate::drawing;
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
-use crate::object::object;
 use crate::options::{check_run_name, saving, steps};
 use crate::output::check_outside;
 use crate::streams::print_json;
@@ -271,11 +270,11 @@ fn tell(context: &Context, args: &TrainArgs, outcome: &TrainOutcome, run: Option
     if args.json {
         let folders: Vec<Value> =
             checkpoints.iter().map(|c| json!({ "step": c.step, "folder": c.folder })).collect();
-        let report = object!(
-            finished, steps, steps_before: before, total_steps: total, samples, parameters,
-            loss: last.map(|line| line.loss), eval_loss: evaluations.last().map(|line| line.loss),
-            checkpoints: folders, run,
-        );
+        let report = json!({
+            "finished": finished, "steps": steps, "steps_before": before, "total_steps": total,
+            "samples": samples, "parameters": parameters, "loss": last.map(|line| line.loss),
+            "eval_loss": evaluations.last().map(|line| line.loss), "checkpoints": folders, "run": run,
+        });
         print_json(&report)?;
     }
     Ok(())

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::{Remedy, first_of, many};
 use gstore_store::{EnsembleUpdate, Member, Snapshot, Store};
+use serde::Serialize;
 
 use super::DaunceError;
 use crate::work::JobContext;
@@ -46,13 +47,14 @@ pub struct ImportRequest {
 }
 
 /// What was taken in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ImportReport {
     /// The ensemble.
     pub ensemble: String,
     /// Members it has now.
     pub members: usize,
     /// Members that are new.
+    #[serde(rename = "new_members")]
     pub added: usize,
     /// One entry for each table.
     pub tables: Vec<TableReport>,
@@ -61,7 +63,7 @@ pub struct ImportReport {
 }
 
 /// What was taken in of one table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TableReport {
     /// The dataset.
     pub dataset: String,

@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, many_of};
 use gstore_store::Store;
 use gstore_train::daunce::{
-    self, EnsembleOutcome, EnsembleRequest, MemberOutcome, RefusedMember, Variant, forget_weights, read_start,
+    self, EnsembleOutcome, EnsembleRequest, MemberOutcome, Variant, forget_weights, read_start,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rounds::{LossRounds, rows_of_losses};
 use super::{members, note_findings, request};
@@ -20,7 +20,6 @@ use crate::context::Context;
 use crate::copies::EnsembleProgress;
 use crate::failure::{STOPPED, UsageError, refuse};
 use crate::forecast;
-use crate::object::object;
 use crate::output::check_outside;
 use crate::streams::print_json;
 
@@ -213,8 +212,11 @@ fn report(
     begun: Instant,
 ) -> Value {
     let refused = outcome.models.iter().filter_map(MemberOutcome::refused);
-    let refused: Vec<Value> = refused.map(|RefusedMember { model, reason }| object!(model, reason)).collect();
+    let refused: Vec<Value> =
+        refused.map(|member| json!({ "model": member.model, "reason": member.reason })).collect();
     let EnsembleOutcome { finished, rows, steps, start, .. } = outcome;
-    let (models, seconds) = (complete(outcome), begun.elapsed().as_secs_f64());
-    object!(finished, models, refused, rows, steps, start, ensemble, agreement, seconds)
+    json!({
+        "finished": finished, "models": complete(outcome), "refused": refused, "rows": rows, "steps": steps,
+        "start": start, "ensemble": ensemble, "agreement": agreement, "seconds": begun.elapsed().as_secs_f64(),
+    })
 }

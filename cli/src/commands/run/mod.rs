@@ -20,7 +20,6 @@ use serde_json::json;
 use crate::args::{self, RunArgs};
 use crate::context::Context;
 use crate::failure::{NothingSaved, STOPPED, UsageError, refuse};
-use crate::object::object;
 use crate::origin;
 use crate::pipeline::{Decider, Journal, PipelineFile, Plan, Variables, Versions};
 use crate::streams::print_json;
@@ -117,10 +116,10 @@ fn end(
     if args.json {
         let stages = plan.stages.iter().zip(outcomes);
         let stages = stages.map(|(stage, o)| json!({ "name": stage.name(), "outcome": o.to_string() }));
-        let summary = object!(
-            finished: failed + refused + stopped == 0, stages: stages.collect::<Vec<_>>(), failed, refused,
-            not_run, report,
-        );
+        let summary = json!({
+            "finished": failed + refused + stopped == 0, "stages": stages.collect::<Vec<_>>(),
+            "failed": failed, "refused": refused, "not_run": not_run, "report": report,
+        });
         print_json(&summary)?;
     }
     let others = [(failed, "failed"), (refused, "refused"), (stopped, "stopped"), (not_run, "not run")];

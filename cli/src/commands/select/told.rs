@@ -6,11 +6,10 @@ use anyhow::Result;
 use gstore::SelectedRows;
 use gstore_core::{many, many_of};
 use gstore_query::influence::ScanSummary;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::args::{EachSelection, SelectArgs};
 use crate::context::Context;
-use crate::object::object;
 use crate::output::path_text;
 use crate::streams::{out, print_json};
 use crate::summary;
@@ -110,16 +109,17 @@ pub(super) fn summarise(
 /// The same for programs.
 fn value(args: &SelectArgs, found: &SelectionReport<'_>, scores: Option<&Path>) -> Value {
     let summary = found.summary;
-    object!(
-        pools: args.pool, targets: args.target, wanted: found.wanted, selected: found.selected,
-        live: summary.live, eligible: summary.eligible, excluded: summary.excluded,
-        in_target: summary.in_target, over_quota: found.passed_over.map(|(over_quota, _)| over_quota),
-        near_duplicates: found.passed_over.map(|(_, near_duplicates)| near_duplicates),
-        decided_by: found.decided.map(|(target, _)| target),
-        decided_rows: found.decided.map(|(_, rows)| rows), guarantee: summary.guarantee, notes: summary.notes,
-        output: args.output.as_deref().map(path_text), scores: scores.map(path_text),
-        plot: args.draw.plot.as_deref().map(path_text),
-    )
+    json!({
+        "pools": args.pool, "targets": args.target, "wanted": found.wanted, "selected": found.selected,
+        "live": summary.live, "eligible": summary.eligible, "excluded": summary.excluded,
+        "in_target": summary.in_target, "over_quota": found.passed_over.map(|(over_quota, _)| over_quota),
+        "near_duplicates": found.passed_over.map(|(_, near_duplicates)| near_duplicates),
+        "decided_by": found.decided.map(|(target, _)| target),
+        "decided_rows": found.decided.map(|(_, rows)| rows),
+        "guarantee": summary.guarantee, "notes": summary.notes,
+        "output": args.output.as_deref().map(path_text), "scores": scores.map(path_text),
+        "plot": args.draw.plot.as_deref().map(path_text),
+    })
 }
 
 /// Prints a report as JSON; where each target has its own, each on a line.
