@@ -12,22 +12,28 @@ use std::path::{Path, PathBuf};
 use gstore_core::{if_there, without_path};
 use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
 
-use crate::stand_ins::stands_for;
+use crate::stand_ins::{stands_for, stands_for_itself};
 
 /// The names of what is made in such a folder, and of its lock.
 const CONTENT: &str = "content";
 const LOCK: &str = "lock";
 
+/// How the name of such a folder begins and ends, with random characters in between.
+pub type HiddenName<'a> = (&'a str, &'a str);
+
 /// A folder with its lock. It goes away when this is dropped.
 pub struct LockedFolder {
     path: PathBuf,
-    _lock: Box<dyn VfsLock>,
+    content: PathBuf,
+    /// None where there are no locks: no process takes the folder for a leftover there.
+    _lock: Option<Box<dyn VfsLock>>,
+    /// Whether what is in it has no other place.
+    is_kept: bool,
 }
 
 impl LockedFolder {
-    /// Makes one, whose name begins with `prefix`. Messages call what is made in it by the place that it will
-    /// have.
-    pub fn make(parent: &Path, prefix: &str, place: &Path) -> Result<Self> {
+    /// Makes one. Messages call what is made in it by the place that it will have.
+    pub fn make(parent: &Path, (prefix, suffix): HiddenName<'_>, place: &Path) -> Result<Self> {
         // A process that looks for leftovers may take the new folder for one before its lock is held.
         const ATTEMPTS: usize = 10;
         let unmade = |error: Error| {
@@ -35,14 +41,19 @@ impl LockedFolder {
             Error::new(error.kind(), format!("{place}: no folder can be made in {parent}: {why}"))
         };
         for _ in 0..ATTEMPTS {
-            let made = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
+            let made = tempfile::Builder::new().prefix(prefix).suffix(suffix).tempdir_in(parent);
             let path = made.map_err(unmade)?.keep();
-            let lock = path.join(LOCK);
-            stands_for(&path.join(CONTENT), place.display().to_string());
+            let (content, lock) = (path.join(CONTENT), path.join(LOCK));
+            stands_for(&content, place.display().to_string());
             stands_for(&lock, place.display().to_string());
             match OsVfs.lock(&lock, false) {
-                Ok(Some(held)) if lock.exists() => return Ok(Self { path, _lock: held }),
+                Ok(Some(held)) if lock.exists() => {
+                    return Ok(Self { path, content, _lock: Some(held), is_kept: false });
+                }
                 Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    return Ok(Self { path, content, _lock: None, is_kept: false });
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     // Empty, or a leftover.
@@ -55,33 +66,41 @@ impl LockedFolder {
     }
 
     /// Where the result is made; nothing is there yet.
-    pub fn content(&self) -> PathBuf {
-        self.path.join(CONTENT)
+    pub fn content(&self) -> &Path {
+        &self.content
     }
 
-    /// Removes it with all that is in it.
-    ///
-    /// # Errors
-    /// What cannot be removed, which stays as a leftover.
-    pub fn close(self) -> Result<()> {
-        remove(&self.path, LOCK)
+    /// Gives what was made a name of its own, under which no command removes it; where it is.
+    pub fn keep(mut self) -> PathBuf {
+        let kept = self.path.with_extension("result");
+        if fs_err::rename(&self.content, &kept).is_ok() {
+            return kept;
+        }
+        // Without its lock the folder is no leftover.
+        let _ = fs_err::remove_file(self.path.join(LOCK));
+        stands_for_itself(&self.content);
+        self.is_kept = true;
+        self.content.clone()
     }
 }
 
 impl Drop for LockedFolder {
     fn drop(&mut self) {
-        // What stays is a leftover, which the next command removes.
-        let _ = remove(&self.path, LOCK);
+        if !self.is_kept {
+            // What stays is a leftover, which the next command removes.
+            let _ = remove(&self.path, LOCK);
+        }
     }
 }
 
 /// Removes the folders with such names that processes which were killed left next to a place. What cannot be
 /// removed, such as that of another user, does no harm.
-pub fn remove_leftovers(prefix: &str, place: &Path) {
+pub fn remove_leftovers((prefix, suffix): HiddenName<'_>, place: &Path) {
     let Ok(place) = std::path::absolute(place) else { return };
     let entries = place.parent().and_then(|parent| fs_err::read_dir(parent).ok());
     for entry in entries.into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(prefix);
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_ours = name.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(suffix));
         if is_ours && entry.file_type().is_ok_and(|found| found.is_dir()) {
             let _ = remove_leftover(&entry.path());
         }

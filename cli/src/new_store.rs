@@ -9,10 +9,10 @@ use gstore_store::vfs::{create_flushed, resolve, sync_folder};
 use rustix::io::Errno;
 
 use crate::failure::refuse;
-use crate::held::{self, LockedFolder};
+use crate::held::{self, HiddenName, LockedFolder};
 
-/// How names of folders begin that hold a store until it has its name.
-const PREFIX: &str = ".gstore-new-";
+/// The names of folders that hold a store until it has its name.
+const HIDDEN: HiddenName<'static> = (".gstore-new-", "");
 
 /// A store that is to be at a place. Where nothing was there and it is dropped, nothing is left.
 pub struct NewStore {
@@ -38,7 +38,7 @@ impl NewStore {
         };
         refuse_dangling(&place)?;
         create_flushed(parent)?;
-        let folder = LockedFolder::make(parent, PREFIX, &place)?;
+        let folder = LockedFolder::make(parent, HIDDEN, &place)?;
         let store = Store::create(folder.content())?;
         Ok(Self { store, folder: Some(folder), place })
     }
@@ -114,7 +114,7 @@ pub fn refuse_inside(path: &Path) -> Result<()> {
 
 /// Removes what processes that were killed left next to the place of a store.
 pub fn remove_leftovers(place: &Path) {
-    held::remove_leftovers(PREFIX, place);
+    held::remove_leftovers(HIDDEN, place);
 }
 
 #[cfg(test)]
@@ -122,6 +122,8 @@ mod tests {
     use std::io::Result as IoResult;
 
     use super::*;
+
+    const PREFIX: &str = HIDDEN.0;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs_err::read_dir(folder).expect("listed");

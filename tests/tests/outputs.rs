@@ -511,6 +511,7 @@ fn a_folder_of_scores_appears_whole_and_takes_the_place_of_an_older_one_only() {
     assert!(binary::killed_once(&mut place.gstore(&score), begun), "it had ended");
     assert!(begun() && !place.path("kept").exists());
     place.ok(&score);
+    assert!(!begun(), "what the killed command left is still there");
     refused(&place, &score, &["kept exists; --force replaces it"]);
 
     // Of another damping, of which Kronfluence has another folder.

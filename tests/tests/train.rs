@@ -168,18 +168,18 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     place.write("merged/model.safetensors", "of another adapter");
     // What killed merges left goes with the next one, unless a process holds it.
     for name in ["killed", "held"] {
-        let folder = place.path(&format!(".gstore-merge-{name}"));
+        let folder = place.path(&format!(".merged.{name}.part"));
         fs_err::create_dir_all(folder.join(".unfinished-content")).expect("made");
         fs_err::write(folder.join("lock"), "").expect("written");
     }
-    let lock = OsVfs.lock(&place.path(".gstore-merge-held/lock"), false).expect("opened").expect("free");
+    let lock = OsVfs.lock(&place.path(".merged.held.part/lock"), false).expect("opened").expect("free");
     let left =
-        || -> Vec<String> { place.names().into_iter().filter(|name| name.contains("merge-")).collect() };
+        || -> Vec<String> { place.names().into_iter().filter(|name| name.starts_with(".merged.")).collect() };
     place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
     assert_eq!(weights(), first);
-    assert_eq!(left(), [".gstore-merge-held"]);
+    assert_eq!(left(), [".merged.held.part"]);
     drop(lock);
-    place.ok(&["merge", checkpoint, "-o", "elsewhere"]);
+    place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
     assert!(left().is_empty(), "{:?}", left());
     // A model that somebody else has put there stays.
     let foreign = place.path("foreign");
@@ -189,9 +189,11 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     }
     for force in [&[][..], &["--force"]] {
         let merge = [&["merge", checkpoint, "-o", "foreign"], force].concat();
-        place.run(&merge).says(2, &["no merge has written it"]);
+        place.run(&merge).says(2, &["foreign has no gstore_merged.json, which marks a merged model"]);
     }
-    place.run(&["merge", checkpoint, "-o", ".", "--force"]).says(2, &["does not replace it"]);
+    place
+        .run(&["merge", checkpoint, "-o", ".", "--force"])
+        .says(2, &[". is read by this command: give its result another name"]);
 
     place.run(&["merge", "tuned", "-o", "above"]).says(1, &["tuned/checkpoint-3", "name one"]);
 
@@ -236,8 +238,11 @@ fn of_two_merges_into_one_folder_one_writes_it_and_the_other_is_refused_or_repla
             assert!(place.path(&format!("in/{output}/{file}")).is_file(), "{file}");
         }
     }
-    let left = fs_err::read_dir(place.path("in")).expect("listed").count();
-    assert_eq!(left, 4, "what was refused or replaced is still there");
+    let left = fs_err::read_dir(place.path("in")).expect("listed");
+    let left = left.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    // A whole model that found its name taken stays beside it.
+    let left: Vec<String> = left.filter(|name| !name.ends_with(".result")).collect();
+    assert_eq!(left.len(), 4, "what was replaced is still there: {left:?}");
 }
 
 #[test]

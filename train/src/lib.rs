@@ -57,7 +57,7 @@ pub use forecast::{Forecast, check, forecast};
 pub use gstore_data::SampleSource as DataSource;
 pub use job::{TrainOutcome, run};
 pub use lora::LoraChoice;
-pub use merge::{adapter_base, is_merged, merge};
+pub use merge::{MERGED, adapter_base, merge};
 pub use observer::{SilentObserver, TrainObserver};
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
 pub use parameters::Parameters;

@@ -15,24 +15,24 @@ use serde_json::{Value, json};
 use crate::checkpoint::{copy_model_files, write_json};
 use crate::error::TrainError;
 
-/// Says in a model's folder what was merged into it.
-const MERGED: &str = "gstore_merged.json";
-
-/// Whether a folder is a model that [`merge`] has written.
-pub fn is_merged(folder: &Path) -> bool {
-    folder.join(MERGED).is_file()
-}
+/// The file that says in a folder of a model what [`merge`] has merged into it.
+pub const MERGED: &str = "gstore_merged.json";
 
 /// Writes `W + scaling B A` of every adapted weight, and all others as they are, in f32 under the names of
-/// transformers, with the base's configuration and tokenizer, into the new folder `output`. An error leaves
-/// nothing of it; a process that is killed does, so who shows it to others gives it its name after this.
+/// transformers, with the base's configuration and tokenizer, into the folder `output`, which is new or empty.
+/// An error leaves nothing of it; a process that is killed does, so who shows it to others gives it its name
+/// after this.
 ///
 /// Memory: the weights in f32.
 ///
 /// # Errors
-/// An adapter that does not fit the model or is not finite, an output that is there already, a full disk.
+/// An adapter that does not fit the model or is not finite, an output that has something in it, a full disk.
 pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainError> {
-    fs_err::create_dir(output)?;
+    if let Err(error) = fs_err::create_dir(output)
+        && !fs_err::read_dir(output).is_ok_and(|mut entries| entries.next().is_none())
+    {
+        return Err(error.into());
+    }
     write(model, adapter, output).map_err(|error| {
         // The disk may be full: what is there in part takes room for nothing.
         let _ = fs_err::remove_dir_all(output);

@@ -4,14 +4,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
-use gstore_core::if_there;
 use gstore_store::vfs::{CreatedFolder, sync_folder};
-use tempfile::TempDir;
+use rustix::io::Errno;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse, text};
-use crate::output::{FinishedOutput, Output, check_folder, exists, parent, unnamed_folder};
-use crate::stand_ins::{stands_for, stands_for_itself};
+use crate::held::{LockedFolder, remove_leftovers};
+use crate::output::{FinishedOutput, Output, check_folder, exists, parent};
 
 /// What is made in a folder: it takes the place of another one of its kind only.
 #[derive(Clone, Copy)]
@@ -44,6 +43,13 @@ pub(super) const FACTORS: FolderKind = FolderKind {
             (name.ends_with(".safetensors") || name.ends_with(".json")) && !name.contains("_partition")
         })
     },
+};
+
+/// A model that [`gstore_train::merge`] has written.
+pub(super) const MERGED: FolderKind = FolderKind {
+    called: "a merged model",
+    mark: gstore_train::MERGED,
+    foreign: |folder| entry_unlike(folder, |_| true),
 };
 
 /// Scores in whole files, and the ids of their rows and queries.
@@ -125,7 +131,7 @@ fn is_empty(path: &Path) -> Result<bool> {
 
 /// A folder under another name, until it is complete. It goes away when this is dropped.
 pub(super) struct NewFolder {
-    made: TempDir,
+    made: LockedFolder,
     target: PathBuf,
     kind: FolderKind,
     force: bool,
@@ -134,7 +140,8 @@ pub(super) struct NewFolder {
 }
 
 impl NewFolder {
-    /// Begins one next to its place, and makes the folders that this is in. Messages call it by its place.
+    /// Begins one next to its place, and makes the folders that this is in. Messages call it by its place. What
+    /// killed processes left of one that was to have this place goes.
     ///
     /// # Errors
     /// What [`check`] refuses.
@@ -142,15 +149,17 @@ impl NewFolder {
         let target = place(path)?;
         let around = CreatedFolder::of(parent(&target))?;
         check(path, kind, force)?;
-        let made =
-            unnamed_folder(parent(&target), &target.file_name().unwrap_or_default().to_string_lossy())?;
-        stands_for(made.path(), target.display().to_string());
+        let begin = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
+        let hidden = (begin.as_str(), ".part");
+        remove_leftovers(hidden, &target);
+        let made = LockedFolder::make(parent(&target), hidden, &target)?;
+        fs_err::create_dir(made.content())?;
         Ok(Self { made, target, kind, force, _around: around })
     }
 
     /// The folder to write into. Who writes a file there puts its bytes on the medium.
     pub(super) fn path(&self) -> &Path {
-        self.made.path()
+        self.made.content()
     }
 
     pub(super) fn target(&self) -> &Path {
@@ -182,13 +191,14 @@ impl NewFolder {
     /// What [`check`] refuses by now, and a name that it cannot have: it stays under the other one then.
     pub(super) fn finish(self) -> Result<()> {
         let Self { made, target, kind, force, _around } = self;
-        let made = made.keep();
-        stands_for_itself(&made);
-        publish(&made, &target, kind, force)
-            .with_context(|| format!("the result is in {}", made.display()))?;
-        // Before the old folder goes, which is what the temporary name leads to now, if to anything.
-        sync_folder(parent(&target))?;
-        if_there(fs_err::remove_dir_all(made))?;
+        if let Err(error) = publish(made.content(), &target, kind, force) {
+            return Err(error.context(format!("the result is in {}", made.keep().display())));
+        }
+        // Before the old folder goes, which is in the place of the new one now, if there was one.
+        if let Err(error) = sync_folder(parent(&target)) {
+            made.keep();
+            return Err(error.into());
+        }
         Ok(())
     }
 }
@@ -234,12 +244,16 @@ pub(super) fn finish_all(folder: Option<NewFolder>, files: impl IntoIterator<Ite
 }
 
 fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<()> {
-    // The command line was right when the command began.
-    check(target, kind, force).map_err(|taken| anyhow!("{taken:#}"))?;
     sync_folder(made)?;
-    match is_empty(target)? {
-        true => Ok(fs_err::rename(made, target)?),
-        false => exchange(made, target),
+    match rustix::fs::rename(made, target) {
+        Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {
+            // The command line was right when the command began.
+            check(target, kind, force).map_err(|taken| anyhow!("{taken:#}"))?;
+            exchange(made, target)
+        }
+        renamed => {
+            renamed.map_err(std::io::Error::from).with_context(|| format!("cannot make {}", target.display()))
+        }
     }
 }
 
@@ -248,12 +262,20 @@ mod tests {
     use super::*;
     use crate::stand_ins::by_their_names;
 
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |entry: std::io::Result<fs_err::DirEntry>| entry.expect("listed").file_name();
+        let names = fs_err::read_dir(folder).expect("listed").map(name);
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
     #[test]
     fn a_result_that_cannot_have_its_name_stays_where_the_message_says() {
         let around = tempfile::tempdir().expect("a folder");
         let target = around.path().join("rows");
         let new = NewFolder::begin(&target, DATASET, true).expect("begun");
-        let made = new.path().to_owned();
+        fs_err::write(new.path().join("state.json"), "").expect("written");
         fs_err::create_dir(&target).expect("made");
         fs_err::write(target.join("notes.txt"), "mine").expect("written");
         let file = around.path().join("scores.csv");
@@ -261,8 +283,27 @@ mod tests {
         let error = place_all(Some(new), [other]).expect_err("taken");
         assert!(!error.chain().any(|cause| cause.is::<UsageError>()) && file.exists());
         let said = by_their_names(format!("{error:#}"));
-        assert!(said.contains(&format!("the result is in {}", made.display())), "{said}");
-        assert!(made.is_dir() && target.join("notes.txt").exists());
+        let names = names(around.path());
+        let kept: Vec<&String> = names.iter().filter(|name| name.starts_with(".rows.")).collect();
+        assert!(kept.len() == 1 && kept[0].ends_with(".result"), "{names:?}");
+        let kept = around.path().join(kept[0]);
+        assert!(said.contains(&format!("the result is in {}", kept.display())), "{said}");
+        assert!(kept.join("state.json").is_file() && target.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn what_killed_processes_left_of_a_folder_goes_with_the_next_one_of_its_name() {
+        let around = tempfile::tempdir().expect("a folder");
+        let begin = || NewFolder::begin(&around.path().join("rows"), DATASET, false).expect("begun");
+        let other = begin();
+        for name in [".rows.killed.part", ".rows.mine", ".columns.killed.part"] {
+            fs_err::create_dir_all(around.path().join(name).join("content")).expect("made");
+            fs_err::write(around.path().join(name).join("lock"), "").expect("written");
+        }
+        begin().finish().expect("named");
+        assert!(other.path().is_dir());
+        drop(other);
+        assert_eq!(names(around.path()), [".columns.killed.part", ".rows.mine", "rows"]);
     }
 
     #[test]
