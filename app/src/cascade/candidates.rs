@@ -6,7 +6,6 @@ use gstore_store::{DatasetPart, EncodingEntry, RowSet, Snapshot};
 use super::source::CascadeSource;
 use super::stages::Stage;
 use crate::answer::AnswerError;
-use crate::rows::cells;
 
 /// Refuses a stage of token counts alone where it could not have them: the pool has counts of several
 /// encodings, or not yet of all rows, and no stage before computes anything.
@@ -53,7 +52,7 @@ pub(super) fn unscored_rows(
     let Some(encoding) = part.encoding(&source.encoding) else { return Ok(RowSet::new()) };
     let counts = snapshot.encoding(encoding)?;
     let mut found = Vec::new();
-    for own in cells(rows) {
+    for own in rows.by_cell() {
         let (Some(first), Some(last)) = (own.first(), own.last()) else { continue };
         let none = counts.counts(*first..last + 1)?.into_iter().filter(|count| count.scored == 0);
         found.extend(none.map(|count| count.row).filter(|row| own.binary_search(row).is_ok()));

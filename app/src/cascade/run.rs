@@ -8,7 +8,6 @@ use super::known::OpenStageColumns;
 use super::report::CascadeReport;
 use super::{CalibratedStage, Cascade};
 use crate::answer::AnswerError;
-use crate::rows::cells;
 use crate::work::JobContext;
 
 impl Cascade {
@@ -121,7 +120,7 @@ impl Cascade {
         let columns = self.steps[..=place].iter().map(|step| &step.columns);
         let known = OpenStageColumns::open(&snapshot, &self.source, columns)?;
         work.progress.start("predict", rows.len(), Unit::Rows);
-        for own in cells(rows) {
+        for own in rows.by_cell() {
             work.cancel.check()?;
             let x = known.read(&own, work)?;
             let whole: Vec<usize> = (0..own.len()).filter(|row| x.is_finite(*row)).collect();
