@@ -62,7 +62,8 @@ pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use locks::locked;
 pub use markup::{html_head, html_text, markdown_cell, markdown_code, markdown_line, markdown_text, visible};
 pub use memory::{
-    LargePages, REUSED_BLOCK, available_memory, keep_freed_memory, total_memory, use_large_pages,
+    LargePages, REUSED_BLOCK, available_memory, keep_freed_memory, release_freed_memory, total_memory,
+    use_large_pages,
 };
 pub use missing::if_there;
 pub use mix::{MIX_STEP, mix};

@@ -8,7 +8,7 @@ mod large_pages;
 use std::path::Path;
 use std::sync::OnceLock;
 
-pub use freed::{REUSED_BLOCK, keep_freed_memory};
+pub use freed::{REUSED_BLOCK, keep_freed_memory, release_freed_memory};
 pub use large_pages::{LargePages, use_large_pages};
 
 /// Bytes of memory that the machine has, or that the process is allowed, if that is less.

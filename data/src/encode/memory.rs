@@ -1,6 +1,6 @@
 //! Memory that the tokenizer library takes for a text, and texts that would take too much of it.
 
-use gstore_core::available_memory;
+use gstore_core::{available_memory, release_freed_memory};
 use tokenizers::Tokenizer;
 
 use super::TextEncoder;
@@ -38,7 +38,11 @@ impl TextEncoder {
     /// The tokenizer, for a text that it has the memory for: the kernel kills a process that takes more.
     pub(super) fn tokenizer_for(&self, text: &str) -> Result<&Tokenizer, EncodeError> {
         let limit = match self.max_memory {
-            None if text.len() >= LONG => available_memory(),
+            None if text.len() >= LONG => {
+                // What the last long text took is freed, and may be in pieces of which this one has no use.
+                release_freed_memory();
+                available_memory()
+            }
             given => given,
         };
         let bytes = text.len() as u64;
