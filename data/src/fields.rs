@@ -180,7 +180,7 @@ impl FieldNames {
     /// As [`super::parse_record`]; a record without a key that was named for its text.
     pub fn read<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
         let read = self.under_own_names(json).and_then(RenamedRecord::read);
-        read.map_err(|error| error.or_frame(json))
+        read.map_err(|error| self.with_given_name(error).or_frame(json))
     }
 
     /// The same of a record whose prompt may stand without a completion, which is empty then.
@@ -198,7 +198,18 @@ impl FieldNames {
             }
             renamed.read()
         });
-        read.map_err(|error| error.or_frame(json))
+        read.map_err(|error| self.with_given_name(error).or_frame(json))
+    }
+
+    /// An error of a message that lacks a part, with the key that was named for the part.
+    fn with_given_name(&self, error: RecordError) -> RecordError {
+        let RecordError::MissingKey { said: ContentError::MissingKey { index, .. }, key } = &error else {
+            return error;
+        };
+        match Field::parse(key).and_then(|field| Some((field, self.key_of(field)?))) {
+            Some((field, named)) => RecordError::MissingPart { index: *index, field, key: named.to_owned() },
+            None => error,
+        }
     }
 
     /// An error of a record with what its table says of it: the columns of the table, and those that are null

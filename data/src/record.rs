@@ -59,6 +59,11 @@ pub enum RecordError {
     },
     #[error("{said}; if it has another name, give it with {}", Remedy::Option("field", &format!("{key}=KEY")))]
     MissingKey { said: ContentError, key: &'static str },
+    #[error(
+        "message {index} has no {key:?}, which was named as its {field}; give the name that it has with {}",
+        Remedy::Option("field", &format!("{field}=KEY"))
+    )]
+    MissingPart { index: usize, field: Field, key: String },
     #[error("the records seem to be the list under {0:?}: `jq -c '.[{0:?}][]'` puts each on its own line")]
     Around(String),
     /// All records in one object, by columns or by rows.
@@ -262,6 +267,7 @@ impl RecordError {
             }
             (
                 Self::MissingKey { .. }
+                | Self::MissingPart { .. }
                 | Self::Around(_)
                 | Self::HalfPair { .. }
                 | Self::NestedField { .. }

@@ -158,6 +158,13 @@ fn refusals() {
     }
     let error = names(&["text=body"]).read(br#"{"text": "t"}"#).unwrap_err();
     assert_eq!(error.to_string(), "no key \"body\", which was named as its text; it has `text`");
+    let talk = br#"{"dialog": [{"speaker": "human", "content": "a"}]}"#;
+    let error = names(&["messages=dialog", "role=speaker", "content=text"]).read(talk).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "message 0 has no \"text\", which was named as its content; give the name that it has with \
+         `field=content=KEY`"
+    );
     assert_eq!(FieldNames::parse(&["role=from", "content=from"]), Err(FieldError::Twice("from".to_owned())));
 }
 
