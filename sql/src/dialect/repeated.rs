@@ -27,6 +27,8 @@ const TWICE: &str = "ARRAY CAST CEIL CONVERT CURRENT_DATE CURRENT_TIME CURRENT_T
     LOCALTIMESTAMP OVERLAY SAFE_CAST SUBSTR SUBSTRING TRY_CAST TRY_CONVERT";
 /// Words behind which a bracket is a table.
 const BEFORE_TABLES: [&str; 4] = ["APPLY", "FROM", "JOIN", "LATERAL"];
+/// Types behind which others stand between `<` and `>`.
+const TYPES_OF_TYPES: [&str; 2] = ["ARRAY", "STRUCT"];
 /// Words behind which a value is still to come.
 const BEFORE_VALUES: &str = "AND BETWEEN CASE COLLATE DISTINCT DIV FROM GLOB ILIKE IN INTERVAL IS LIKE MATCH NOT OF \
     OPERATOR OR OVERLAPS PRIOR REGEXP RLIKE SIMILAR TO XOR ZONE";
@@ -142,18 +144,24 @@ impl<'a> Level<'a> {
 }
 
 /// Refuses a statement whose brackets stand in one another too deeply. What puts forms into other words looks
-/// for the ends of brackets from each of those around.
+/// for the ends of brackets from each of those around, and the parser reads what is behind `ARRAY<` as a type
+/// before anything else, at each of those in one another.
 pub(super) fn check_depth(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
-    let mut depth = 0usize;
-    for token in tokens {
+    let (mut depth, mut types) = (0usize, 0usize);
+    let mut before = None;
+    for token in tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))) {
         match token.token {
             Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::Lt if before.is_some_and(|before| is_any(before, &TYPES_OF_TYPES)) => types += 1,
+            Token::Gt => types = types.saturating_sub(1),
+            Token::ShiftRight => types = types.saturating_sub(2),
             _ if closes(token) => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth >= MAX_DEPTH {
+        if depth.max(types) >= MAX_DEPTH {
             return Err(nested_too_deeply());
         }
+        before = Some(token);
     }
     Ok(())
 }
@@ -295,8 +303,13 @@ mod tests {
             }
         }
         // The brackets of types are not counted by the parser.
-        let types = format!("SELECT CAST(1 AS {}INT{})", "NULLABLE(".repeat(5_000), ")".repeat(5_000));
-        assert!(parse(&types).expect_err("deep").to_string().contains("nested too deeply"));
+        for types in [
+            format!("SELECT CAST(1 AS {}INT{})", "NULLABLE(".repeat(5_000), ")".repeat(5_000)),
+            format!("SELECT {}INT", "ARRAY<".repeat(600)),
+            format!("SELECT CAST(1 AS {}a INT", "STRUCT < ".repeat(600)),
+        ] {
+            assert!(parse(&types).expect_err("deep").to_string().contains("nested too deeply"), "{types}");
+        }
     }
 
     #[test]
@@ -324,6 +337,7 @@ mod tests {
             format!("SELECT x FROM t WHERE {}", chain("x NOT BETWEEN 1 AND 2", " OR ")),
             format!("SELECT {}", chain("a.b.c + d.e", ", ")),
             format!("SELECT x + {}", chain("INTERVAL '1' DAY", " + ")),
+            format!("SELECT {}", chain("CAST(x AS ARRAY<ARRAY<INT>>)", ", ")),
             chain("SELECT CASE WHEN NOT x THEN 1 ELSE 2 END FROM (SELECT 1) WHERE NOT x", " UNION ALL "),
             format!("SELECT {}1{}", "CASE WHEN NOT x THEN ".repeat(40), " END".repeat(40)),
             format!("SELECT * FROM (VALUES {})", chain("(1, (2))", ", ")),
