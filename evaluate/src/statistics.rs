@@ -4,6 +4,8 @@
 //! - a resample draws rows within each group, so that every group keeps its size
 //! - all systems and metrics have the same draws, so that differences are paired
 //! - draws depend on the seed, the number of the resample and the row alone: not on threads
+//! - a mean, or a difference of two, that is no further from 0 than the rounding of its sums is 0: what improved
+//!   depends on the side of 0 that it is on
 
 use std::ops::Range;
 
@@ -132,12 +134,13 @@ pub(crate) fn resample(
         drawn.iter_mut().zip(means).for_each(|(all, mean)| all.push(mean));
     }
     let found = means(values, groups, |row, _| row);
-    let rows: usize = groups.iter().map(Range::len).sum();
+    let every = groups.first().map_or(0, |first| first.start)..groups.last().map_or(0, |last| last.end);
     let mut all: Vec<Means> = Vec::with_capacity(parts);
     for part in 0..parts {
         let systems = part * values.len()..(part + 1) * values.len();
-        let rows = groups.get(part).map_or(rows, Range::len);
-        all.push(summary(&found[systems.clone()], &drawn[systems], rows, base));
+        let own = groups.get(part).unwrap_or(&every);
+        let noise: Vec<f64> = values.iter().map(|values| rounding(&values[own.clone()])).collect();
+        all.push(summary(&found[systems.clone()], &drawn[systems], &noise, own.len(), base));
     }
     let of_groups = all.pop().unwrap_or_default();
     let total = all.pop().unwrap_or_default();
@@ -173,19 +176,38 @@ fn means(
     found
 }
 
-fn summary(found: &[f64], drawn: &[Vec<f64>], rows: usize, base: usize) -> Means {
-    let means = found.iter().zip(drawn).map(|(mean, drawn)| (*mean, percentiles(drawn.clone()))).collect();
+/// How far a mean of as many of these values may be from 0 if only rounding makes it differ. Adding n values is
+/// wrong by at most n/2 epsilons of n times the largest; the other half is for the values, which are rounded
+/// themselves.
+fn rounding(values: &[f64]) -> f64 {
+    let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    values.len() as f64 * f64::EPSILON * largest
+}
+
+/// The value, or 0 if it is no further from 0 than `noise`.
+fn settled(value: f64, noise: f64) -> f64 {
+    if value.abs() <= noise { 0.0 } else { value }
+}
+
+/// `noise`: of each system what rounding makes of a mean that is 0.
+fn summary(found: &[f64], drawn: &[Vec<f64>], noise: &[f64], rows: usize, base: usize) -> Means {
+    let means = found.iter().zip(drawn).zip(noise).map(|((mean, drawn), noise)| {
+        let drawn = drawn.iter().map(|mean| settled(*mean, *noise));
+        (settled(*mean, *noise), percentiles(drawn.collect()))
+    });
     let others = (0..found.len()).filter(|system| *system != base);
     let differences = others.map(|system| {
-        let differences: Vec<f64> = drawn[system].iter().zip(&drawn[base]).map(|(a, b)| a - b).collect();
+        let noise = noise[system] + noise[base];
+        let pairs = drawn[system].iter().zip(&drawn[base]);
+        let differences: Vec<f64> = pairs.map(|(a, b)| settled(a - b, noise)).collect();
         let n = differences.len() as f64;
         let below = differences.iter().filter(|d| **d <= 0.0).count() as f64;
         let above = differences.iter().filter(|d| **d >= 0.0).count() as f64;
         let p = (2.0 * (below.min(above) + 1.0) / (n + 1.0)).min(1.0);
-        let difference = found[system] - found[base];
+        let difference = settled(found[system] - found[base], noise);
         (system, Paired { difference, interval: percentiles(differences), p })
     });
-    Means { rows, means, differences: differences.collect() }
+    Means { rows, means: means.collect(), differences: differences.collect() }
 }
 
 /// The interval between two quantiles, interpolated between values.
@@ -203,7 +225,7 @@ fn percentiles(mut values: Vec<f64>) -> Interval {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -238,6 +260,43 @@ mod tests {
         // The standard error of a share of a half over 200 rows is 0.035.
         let (mean, interval) = found.all.means[0];
         assert!(mean == 0.5 && (interval.high - interval.low - 0.139).abs() < 0.02, "{interval:?}");
+    }
+
+    /// Rows of two systems whose differences (-0.2, 1.2 or 1, 0.8, -0.2, 1) have 0 as the 2.5 % quantile of their
+    /// resampled mean: 1 % of the resamples are below 0, and 2.6 %, of one 0.8 and four -0.2, are 0. So p is 0.0717.
+    pub(crate) const TIED: [[[f64; 5]; 2]; 2] = [
+        [[0.6, -0.6, -0.4, 0.2, -0.8], [0.4, 0.6, 0.4, 0.0, 0.2]],
+        // F1 in tenths.
+        [[0.3, 0.0, 0.0, 0.3, 0.0], [0.1, 1.0, 0.8, 0.1, 1.0]],
+    ];
+
+    #[test]
+    fn a_difference_of_0_is_not_moved_from_there_by_rounding() {
+        for rows in TIED {
+            let [base, other] = rows.map(|values| values.to_vec());
+            let higher = of(&[base.clone(), other.clone()], &[0..5], 1).all.differences[0].1;
+            let lower = of(&[other, base], &[0..5], 1).all.differences[0].1;
+            assert_eq!((higher.interval.low, lower.interval.high), (0.0, 0.0), "{higher:?} {lower:?}");
+            assert!(higher.interval.high > 0.9 && lower.interval.low < -0.9, "{higher:?} {lower:?}");
+            for found in [higher, lower] {
+                assert!((found.p - 0.0717).abs() < 0.01, "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_0_but_for_rounding_is_0_whatever_the_part() {
+        // 0.1 + 0.2 - 0.3 is 5.6e-17.
+        let own = vec![0.1, 0.2, -0.3, 0.1, 0.2, -0.3];
+        let found = of(&[own, vec![0.0; 6]], &[0..3, 3..6], 1);
+        for part in [&found.groups[0], &found.groups[1], &found.all, &found.of_groups] {
+            assert_eq!((part.means[0].0, part.differences[0].1.difference), (0.0, 0.0), "{part:?}");
+        }
+        // What is more than rounding stays, however small it is.
+        let small = of(&[vec![0.0; 6], vec![1e-300; 6]], &[0..6], 1);
+        assert!(small.all.differences[0].1.interval.low > 0.0, "{small:?}");
+        let close = of(&[vec![1.0; 6], vec![1.0 + 1e-12; 6]], &[0..6], 1);
+        assert!(close.all.differences[0].1.interval.low > 0.9e-12, "{close:?}");
     }
 
     #[test]

@@ -258,7 +258,39 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use gstore_core::Cancel;
+
     use super::*;
+    use crate::statistics::tests::TIED;
+
+    #[test]
+    fn an_interval_that_ends_at_0_says_neither_better_nor_worse() {
+        let cancel = Cancel::new();
+        let said = |values: Vec<Vec<f64>>| {
+            let comparing = ComparisonSetup {
+                kind: "lds",
+                systems: ["a", "b"].map(|name| SystemInfo { name: name.to_owned(), model: None }).into(),
+                base: 0,
+                rows: 5,
+                bootstrap: Bootstrap { resamples: 2000, seed: 7 },
+                threads: 1,
+                cancel: &cancel,
+            };
+            let groups = vec![(Report::ALL.to_owned(), 0..5)];
+            let column = Column { metric: Metric::Lds, values, groups, corpus: None };
+            Report::new(&comparing, &[column]).expect("compared").findings
+        };
+        for rows in TIED {
+            let [base, other] = rows.map(|values| values.to_vec());
+            let higher = said(vec![base.clone(), other.clone()]);
+            assert!(
+                higher[0].contains("by more than chance") && !higher[0].contains("improved: "),
+                "{higher:?}"
+            );
+            let lower = said(vec![other, base]);
+            assert_eq!(lower, ["b against a: No metric improved."]);
+        }
+    }
 
     #[test]
     fn zeros_are_those_of_measures() {
