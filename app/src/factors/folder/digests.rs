@@ -24,17 +24,14 @@ pub(super) fn forget(path: &Path) -> Result<(), FactorError> {
 pub(super) fn check(path: &Path) -> Result<(), FactorError> {
     let Some(said) = if_there(fs_err::read(noted(path)))? else { return Ok(()) };
     let Some(file) = if_there(fs_err::File::open(path))? else { return Ok(()) };
-    let found = Digest::of_read(file)?.to_string();
-    match found.as_bytes() == said {
-        true => Ok(()),
-        false => {
-            let said = String::from_utf8_lossy(&said);
-            Err(FactorError::file(
-                path,
-                format!("it is damaged: its digest is {found}, it was written with {said}"),
-            ))
-        }
-    }
+    let found = Digest::of_read(file)?;
+    let said: Option<Digest> = std::str::from_utf8(&said).ok().and_then(|text| text.parse().ok());
+    let detail = match said {
+        Some(said) if said == found => return Ok(()),
+        Some(said) => format!("it is damaged: its digest is {found}, it was written with {said}"),
+        None => format!("it cannot be checked: {} has no digest in it", noted(path).display()),
+    };
+    Err(FactorError::file(path, detail))
 }
 
 /// How the names of files with digests end.
@@ -50,4 +47,27 @@ fn noted(path: &Path) -> PathBuf {
 /// Name of the file whose digest a file of this name has, or the name itself.
 pub(super) fn noted_of(name: &str) -> &str {
     name.strip_suffix(DIGEST).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_digest_is_not_printed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lambda_matrix.safetensors");
+        fs_err::write(&path, "sums").unwrap();
+        note(&path).unwrap();
+        check(&path).unwrap();
+        let other = Digest::of(b"others").to_string();
+        fs_err::write(noted(&path), &other).unwrap();
+        let error = check(&path).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("it was written with {other}")), "{error}");
+        for damaged in [&b"\x1b[31mred"[..], b"", b"\xff", &other.as_bytes()[1..]] {
+            fs_err::write(noted(&path), damaged).unwrap();
+            let error = check(&path).unwrap_err().to_string();
+            assert!(error.ends_with("lambda_matrix.safetensors.digest has no digest in it"), "{error}");
+        }
+    }
 }
