@@ -92,6 +92,34 @@ fn what_an_unfinished_fit_of_other_rows_left_is_no_hindrance_with_force() {
 }
 
 #[test]
+fn damaged_files_of_an_unfinished_fit_are_no_hindrance_with_force() {
+    let place = place();
+    let (parts, forced) = (["--data-partitions", "2"], ["--data-partitions", "2", "--force"]);
+    let begun = |name: &str, damaged: &str, bytes: &[u8]| {
+        let first = ["--partition", "1/2", "--folder", "store.factors"];
+        fit_run(&place, name, &first).says(0, &["not finished"]);
+        let path = place.path("store.factors").join(format!("factors_{name}")).join(damaged);
+        assert!(path.exists(), "{damaged}");
+        fs_err::write(path, bytes).expect("damaged");
+    };
+    for (name, document) in [("f", "gstore.json"), ("g", "factor_arguments.json")] {
+        begun(name, document, b"{");
+        let cannot = format!("{document} cannot be read");
+        fit_run(&place, name, &parts).says(1, &[&cannot, "--force begins again"]);
+        fit_run(&place, name, &forced).says(0, &["fitted on 12 rows"]);
+        assert!(!place.path("store.factors").exists());
+    }
+    let sums = "activation_covariance_data_partition0_module_partition0.safetensors";
+    for (name, damaged, told) in
+        [("h", sums.to_owned(), "it is damaged"), ("i", format!("{sums}.digest"), "has no digest in it")]
+    {
+        begun(name, &damaged, b"\x1b[31m");
+        fit_run(&place, name, &parts).says(1, &[told, "--force does so as it is"]).lacks(&["\x1b"]);
+        fit_run(&place, name, &forced).says(0, &["fitted on 12 rows"]);
+    }
+}
+
+#[test]
 fn the_folder_of_a_fit_that_was_killed_after_its_commit_goes_with_the_next_command() {
     let place = place();
     let begin = |part: &str, folder: &str| {

@@ -22,7 +22,9 @@ pub(super) fn begin(
     stamp: &FactorStamp,
 ) -> Result<FactorFolder, FactorJobError> {
     stamp.settle(path)?;
-    let folder = FactorFolder { has_digests: true, ..FactorFolder::create(path, &arguments(request))? };
+    let begun = FactorFolder::create(path, &arguments(request));
+    let begun = begun.map_err(|error| FactorJobError::of_begun(path, error))?;
+    let folder = FactorFolder { has_digests: true, ..begun };
     let size = stamp.row_set().len();
     let note = DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
     for stage in [FactorStage::Covariance, FactorStage::Lambda] {

@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow_schema::ArrowError;
 use gstore_core::{Cancelled, Remedy};
@@ -61,11 +61,11 @@ pub enum FactorJobError {
     #[error(transparent)]
     File(#[from] std::io::Error),
     #[error(
-        "{folder} holds factors that were begun with different arguments: {differences}\n  remove that folder if they are not to be finished, or name another with {}; without a named one, {} begins again",
+        "{folder} holds factors that {why}\n  remove that folder if they are not to be finished, or name another with {}; without a named one, {} begins again",
         Remedy::Option("folder", ""),
         Remedy::Option("force", "")
     )]
-    OtherFactors { folder: String, differences: String },
+    OtherFactors { folder: String, why: String },
     /// Another process fits factors in the folder.
     #[error(
         "{}: another gstore process is working there; wait until it has ended, or fit factors of another name",
@@ -126,6 +126,18 @@ impl FactorJobError {
         let of_auto = if zeros == all { " (auto is a fraction of their mean, which is 0 here)" } else { "" };
         let option = Remedy::Option("damping", "");
         Self::Refused(format!("{error}: a {option} above 0 is needed{of_auto}"))
+    }
+
+    /// An error of the documents that say what a folder's factors are: of one that cannot be read they may be any.
+    pub(super) fn of_begun(folder: &Path, error: FactorError) -> Self {
+        match error {
+            FactorError::File { path, detail } => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let why = format!("cannot be gone on with: {name} cannot be read: {detail}");
+                Self::OtherFactors { folder: folder.display().to_string(), why }
+            }
+            error => error.into(),
+        }
     }
 
     /// Whether the command line is at fault.

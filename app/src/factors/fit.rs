@@ -14,7 +14,7 @@ mod sums;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use gstore_core::many;
+use gstore_core::{Remedy, many};
 use gstore_curvature::{Module, ModuleFactors, Squares, Strategy};
 use gstore_model::weights::ModelError;
 use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
@@ -114,8 +114,7 @@ pub fn fit_factors(
         plan.forecast.check_room(&path, store.path())?;
     }
     let folder = match begin(&path, request, &plan.stamp) {
-        // An unfinished fit left them; what is in a folder that was named may be wanted.
-        Err(error) if request.replace && request.folder.is_none() && error.is_of_other_factors() => {
+        Err(error) if request.begins_again() && error.is_of_other_factors() => {
             lock.clear(|_| true)?;
             begin(&path, request, &plan.stamp)?
         }
@@ -189,15 +188,21 @@ fn give_up(lock: FitLock, store: &Store, request: &FitRequest) -> std::io::Resul
     }
 }
 
+/// Whether a file is not what was written.
+fn is_damage(error: &FactorError) -> bool {
+    matches!(error, FactorError::File { .. } | FactorError::Tensors(ModelError::Safetensors { .. }))
+}
+
 /// An error of the fit's own files: it computes again what is not there.
 fn of_files(error: FactorError) -> FactorJobError {
-    match error {
-        FactorError::File { .. } | FactorError::Tensors(ModelError::Safetensors { .. }) => {
-            FactorJobError::Refused(format!(
-                "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again"
-            ))
-        }
-        error => error.into(),
+    match is_damage(&error) {
+        true => FactorJobError::Refused(format!(
+            "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again; \
+             without {}, {} does so as it is",
+            Remedy::Option("folder", ""),
+            Remedy::Option("force", "")
+        )),
+        false => error.into(),
     }
 }
 
@@ -327,9 +332,13 @@ impl FitJob<'_> {
         Ok(Ok(all))
     }
 
-    /// Whether the files of some quantities are there, and as they were written.
+    /// Whether the files of some quantities are there, and as they were written. Damaged ones are not, if they
+    /// may be replaced.
     fn are_there(&self, parts: FactorParts, number: Option<Partition>) -> Result<bool, FactorJobError> {
-        Ok(self.folder.quantities(parts, number).map_err(of_files)?.is_some())
+        match self.folder.quantities(parts, number) {
+            Err(error) if self.request.begins_again() && is_damage(&error) => Ok(false),
+            found => Ok(found.map_err(of_files)?.is_some()),
+        }
     }
 
     /// Sums of covariances; gives the partitions that are missing.

@@ -33,14 +33,20 @@ pub struct FitRequest {
     pub folder: Option<PathBuf>,
     /// Factors of the store whose sums these go on from, with the rows that those lack.
     pub extend: Option<String>,
-    /// Replace factors of this name; without `folder`, also what an unfinished fit of something else left.
-    /// The disk is not checked then.
+    /// Replace factors of this name; without `folder`, also what an unfinished fit of something else left,
+    /// and damaged files of the same. The disk is not checked then.
     pub replace: bool,
 }
 
 impl FitRequest {
     /// Rows of the largest block unless told otherwise: 0.5 GB in f64, of which a decomposition holds five.
     pub(crate) const MAX_BLOCK: u32 = 8192;
+
+    /// Whether what is in the folder may be replaced: an unfinished fit left it. What is in a folder that was
+    /// named may be wanted.
+    pub(super) fn begins_again(&self) -> bool {
+        self.replace && self.folder.is_none()
+    }
 
     pub(crate) fn factor_folder(&self, store: &Path) -> PathBuf {
         let name = format!("factors_{}", self.name);

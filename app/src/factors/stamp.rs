@@ -172,13 +172,14 @@ impl FactorStamp {
                 folder.display()
             )));
         }
-        let found: Option<Self> = write_or_read(&path, self)?;
+        let found: Option<Self> =
+            write_or_read(&path, self).map_err(|error| FactorJobError::of_begun(folder, error))?;
         let differences = found.map_or_else(Vec::new, |found| self.differences(&found));
         if differences.is_empty() {
             return Ok(());
         }
-        let (folder, differences) = (folder.display().to_string(), differences.join("; "));
-        Err(FactorJobError::OtherFactors { folder, differences })
+        let why = format!("were begun with different arguments: {}", differences.join("; "));
+        Err(FactorJobError::OtherFactors { folder: folder.display().to_string(), why })
     }
 }
 
@@ -373,6 +374,20 @@ pub(super) mod tests {
                     Err(error) => assert!(error.is_of_other_factors() && there.as_ref() != Some(stamp)),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_stamp_that_cannot_be_read_may_be_of_any_factors() {
+        let folder = tempfile::tempdir().unwrap();
+        for damaged in [&b"{"[..], b"[]", b"\xff"] {
+            fs_err::write(folder.path().join(STAMP), damaged).unwrap();
+            let error = stamp().settle(folder.path()).unwrap_err();
+            assert!(error.is_of_other_factors(), "{error}");
+            assert!(
+                error.to_string().contains("cannot be gone on with: gstore.json cannot be read: "),
+                "{error}"
+            );
         }
     }
 

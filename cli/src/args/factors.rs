@@ -131,7 +131,8 @@ pub struct FactorsFitArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Replace factors of this name, and begin although the disk seems too small; without --folder, also
-    /// begin again where an unfinished fit of other rows or arguments left files
+    /// begin again where an unfinished fit of other rows or arguments left files, and compute again those that
+    /// are damaged
     #[arg(long)]
     pub force: bool,
     /// Print the report as JSON
