@@ -484,6 +484,25 @@ fn parts_of_nobody_knows_what_are_made_again() {
 }
 
 #[test]
+fn a_question_that_cannot_be_read_is_told_and_given_up_where_that_is_allowed() {
+    let (_, store) = larger();
+    let plan = plan(&store, &ask("pool", "val"));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("m");
+    let replacing = || MatrixOptions { replace: true, ..options(4, &plan, 1) };
+    for damaged in [&b"{"[..], b"", b"{\"writer\": \"\xff\"}"] {
+        begin(&plan, &out);
+        fs_err::write(hidden(&out).join("question.json"), damaged).unwrap();
+        let error = make(&plan, options(4, &plan, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
+        assert!(error.contains("question.json cannot be read") && error.contains("force"), "{error}");
+        let report = make(&plan, replacing(), MatrixOutput::Folder(&out)).unwrap();
+        assert_eq!(report.kept, 0);
+        assert!(!hidden(&out).exists());
+        fs_err::remove_dir_all(&out).unwrap();
+    }
+}
+
+#[test]
 fn what_a_run_that_was_killed_at_its_end_left_is_removed() {
     let (_, store) = larger();
     let plan = plan(&store, &ask("pool", "val"));

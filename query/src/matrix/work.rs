@@ -181,9 +181,9 @@ impl<'a> WorkFolder<'a> {
 /// # Errors
 /// Work for another question that may not be replaced.
 pub(super) fn is_begun(place: &OutputPaths, question: &MatrixQuestion) -> Result<bool, MatrixError> {
-    let text = if_there(fs_err::read_to_string(place.hidden.join(QUESTION)))?;
-    let Some(text) = text else { return Ok(false) };
-    let theirs: Option<MatrixQuestion> = serde_json::from_str(&text).ok();
+    let bytes = if_there(fs_err::read(place.hidden.join(QUESTION)))?;
+    let Some(bytes) = bytes else { return Ok(false) };
+    let theirs: Option<MatrixQuestion> = serde_json::from_slice(&bytes).ok();
     match question.unlike(theirs.as_ref(), QUESTION) {
         None => Ok(true),
         Some(_) if place.replace => Ok(false),
@@ -200,8 +200,8 @@ pub(super) fn is_begun(place: &OutputPaths, question: &MatrixQuestion) -> Result
 /// Removes the work for a matrix that is finished, which a run that was killed at its end has left. A foreign
 /// folder, and work for another question, stay.
 pub(super) fn remove_leftover(place: &OutputPaths, question: &MatrixQuestion) -> Result<(), MatrixError> {
-    let theirs = fs_err::read_to_string(place.hidden.join(QUESTION)).ok();
-    let theirs: Option<MatrixQuestion> = theirs.and_then(|text| serde_json::from_str(&text).ok());
+    let theirs = fs_err::read(place.hidden.join(QUESTION)).ok();
+    let theirs: Option<MatrixQuestion> = theirs.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     // The lock goes last, so a run may have been killed when it alone was left.
     let left =
         fs_err::read_dir(&place.hidden).map(|entries| entries.flatten().any(|e| e.file_name() != LOCK));
