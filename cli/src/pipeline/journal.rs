@@ -132,14 +132,14 @@ pub struct FileNote {
 impl Journal {
     /// Reads a journal; one that is not there is empty.
     pub fn read(path: &Path) -> Result<Self> {
-        let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(Self::empty()) };
+        let Some(bytes) = if_there(fs_err::read(path))? else { return Ok(Self::empty()) };
         let about = || {
             format!(
                 "{} is not a journal of a pipeline; if you remove it, all stages run again",
                 path.display()
             )
         };
-        let value: Value = serde_json::from_str(&text).with_context(about)?;
+        let value: Value = serde_json::from_slice(&bytes).with_context(about)?;
         let Some(format) = value.get("format").and_then(Value::as_u64) else { bail!(about()) };
         if format != u64::from(FORMAT) {
             bail!(
@@ -199,10 +199,16 @@ mod tests {
         let other =
             "has format 1, and this version of gstore reads 2; if you remove it, all stages run again";
         let none = "is not a journal of a pipeline; if you remove it, all stages run again";
-        for (bad, why) in [("", none), ("{}", none), ("[1]", none), ("{\"format\": 1}", other)] {
+        for (bad, why) in [
+            (&b""[..], none),
+            (b"{}", none),
+            (b"[1]", none),
+            (b"{\"format\": \"\xff\"}", none),
+            (b"{\"format\": 1}", other),
+        ] {
             fs_err::write(&path, bad).expect("written");
-            let error = Journal::read(&path).expect_err(bad).to_string();
-            assert!(error.ends_with(why), "{bad}: {error}");
+            let error = Journal::read(&path).expect_err("no journal").to_string();
+            assert!(error.ends_with(why), "{bad:?}: {error}");
         }
     }
 }
