@@ -95,13 +95,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         // If its root is sound by its own name, what is wrong is in `CURRENT`.
         match inventory.roots.iter().find(|r| r.link.file == current.root.file) {
             Some(_) => damaged_current = Some(bytes),
-            None => {
-                report.notes.push(format!(
-                    "the root of snapshot {} is damaged: what it removed (datasets, features, runs) may be back, and views that it saved are gone",
-                    current.snapshot
-                ));
-                named = Some(current.snapshot);
-            }
+            None => named = Some(current.snapshot),
         }
     }
     let next = inventory.highest.max(named.unwrap_or(0)).saturating_add(1);
@@ -119,6 +113,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         Some(n) => report.rebuilt(format!("the root of snapshot {n}"), from),
     }
     let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
+    report.notes.extend(lost_with_root(&inventory, named, number));
     let limits = if link.is_some() { root.next.clone() } else { Counters::default() };
     let undone_deletes = match found {
         Some(v) if named.is_none() && !inventory.lacks_root_after(number) => {
@@ -133,6 +128,18 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         root.oldest = next;
     }
     Ok(Base { link, number, root, certain: false, limits, undone_deletes, damaged_current, next })
+}
+
+/// What is said where the last root is lost: that of the snapshot which `CURRENT` names, or else a damaged one
+/// after the one that was found. Nothing but roots tells of tags, views and removals.
+fn lost_with_root(inventory: &Inventory, named: Option<u64>, found: Option<u64>) -> Option<String> {
+    let lost = match named.or(inventory.damaged_root.filter(|number| Some(*number) > found)) {
+        Some(number) => format!("the root of snapshot {number} is damaged"),
+        None if found.is_none() => "the root of the last snapshot is lost".to_owned(),
+        None => return None,
+    };
+    let gone = if found.is_none() { "all tags and views" } else { "tags and views that it saved" };
+    Some(format!("{lost}: what it removed (datasets, features, runs, tags) may be back, and {gone} are gone"))
 }
 
 /// The bitmaps and lists of deleted ids that earlier roots have and this one has not.

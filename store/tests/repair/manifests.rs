@@ -105,6 +105,44 @@ fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
 }
 
 #[test]
+fn it_is_said_that_tags_and_views_are_lost_with_the_last_root() {
+    let (_dir, path, store) = with_samples(10);
+    let early = keep::tag_name("early");
+    store.tag(&early, &store.snapshot().unwrap(), TagOptions::default()).unwrap();
+    store.untag(&store.snapshot().unwrap().tag(&early).unwrap(), "untag").unwrap();
+    let number = store.snapshot().unwrap().number();
+    drop(store);
+    let good = bytes(&path);
+    let (last, any) = (format!("manifests/root-{number}-"), "manifests/root-".to_owned());
+    let (its, all) = ("tags and views that it saved are gone", "all tags and views are gone");
+    for (is_named, roots, end, tags) in
+        [(true, &last, its, 1), (false, &last, its, 1), (true, &any, all, 0), (false, &any, all, 0)]
+    {
+        if !is_named {
+            fs_err::remove_file(path.join("CURRENT")).unwrap();
+        }
+        let lost = files(&path).into_iter().filter(|file| file.to_string_lossy().starts_with(roots));
+        lost.for_each(|file| fs_err::write(path.join(file), "{}").unwrap());
+        let report = repair(&path);
+        let removed = "what it removed (datasets, features, runs, tags) may be back";
+        let note = format!("the root of snapshot {number} is damaged: {removed}, and {end}");
+        assert!(report.notes.contains(&note), "{report:#?}");
+        assert_eq!(Store::open(&path).unwrap().snapshot().unwrap().tags().len(), tags);
+        reset(&path, &good);
+    }
+    fs_err::remove_file(path.join("CURRENT")).unwrap();
+    // A sound root tells all of it.
+    let report = repair(&path);
+    assert!(!report.notes.iter().any(|note| note.contains("tags")), "{report:#?}");
+    reset(&path, &good);
+    fs_err::remove_file(path.join("CURRENT")).unwrap();
+    remove_manifests(&path, "root-");
+    let report = repair(&path);
+    let begin = "the root of the last snapshot is lost: ";
+    assert!(report.notes.iter().any(|note| note.starts_with(begin)), "{report:#?}");
+}
+
+#[test]
 fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
     let (_dir, path, _) = placed(original);
     let ledger = path.join("ledger.redb");
