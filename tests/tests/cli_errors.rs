@@ -415,7 +415,8 @@ fn folders_that_are_no_store_and_newer_stores_are_refused() {
     assert!(told, "{}", verified.stdout);
     fs_err::remove_file(&current).expect("removed");
     fs_err::create_dir(&current).expect("made");
-    ls(&world.path("store")).says(3, &["CURRENT is damaged", "found a folder", "move this folder away"]);
+    ls(&world.path("store"))
+        .says(3, &["CURRENT is damaged", "found a folder", "move what is in its place away"]);
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Inner {
     fn file(&self, path: &Path) -> io::Result<FileId> {
         match self.names.get(path) {
             Some(Node::File(id)) => Ok(*id),
-            Some(Node::Folder) => Err(ErrorKind::IsADirectory.into()),
+            Some(Node::Folder) => Err(Error::new(ErrorKind::IsADirectory, "a folder")),
             None => Err(ErrorKind::NotFound.into()),
         }
     }

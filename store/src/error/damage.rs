@@ -87,9 +87,14 @@ pub enum StorageError {
     /// A file is not what it should be.
     #[error("{0}")]
     Damaged(#[source] Box<Damage>),
-    /// A folder has the name of a file, which may be somewhere else, unharmed: so no repair goes on.
-    #[error("{0}\n  {way}", way = move_away())]
-    Folder(#[source] Box<Damage>),
+    /// A folder, a pipe or a device has the name of a file, which may be somewhere else, unharmed: so no repair
+    /// goes on.
+    #[error(
+        "{0}\n  move what is in its place away; then put the file back, or run {repair} or {restore}",
+        repair = Remedy::Repair,
+        restore = Remedy::Restore
+    )]
+    NoFile(#[source] Box<Damage>),
     #[error("{file} was written by a newer gstore: {detail}\n  use that version to open this store")]
     Newer {
         /// The file, relative to the store.
@@ -116,7 +121,7 @@ impl StorageError {
             Box::new(Damage { affected, ..Damage::new(name, "the file", expected, found) })
         };
         match source.kind() {
-            io::ErrorKind::IsADirectory => StorageError::Folder(damage(&"a folder")),
+            io::ErrorKind::IsADirectory => StorageError::NoFile(damage(&source)),
             // The error would have the whole path.
             io::ErrorKind::NotFound => StorageError::Damaged(damage(&"no such file")),
             _ if is_not_whole(&source) => StorageError::Damaged(damage(&source)),
@@ -142,14 +147,13 @@ impl StorageError {
     /// The damage, if that is what it is.
     pub fn damage(&self) -> Option<&Damage> {
         match self {
-            StorageError::Damaged(d) | StorageError::Folder(d) => Some(d),
+            StorageError::Damaged(d) | StorageError::NoFile(d) => Some(d),
             _ => None,
         }
     }
 }
 
-/// Whether a file that should be there is gone, short, longer than allowed, or a pipe or device: damage, not a
-/// failure to read.
+/// Whether a file that should be there is gone, short, or longer than allowed: damage, not a failure to read.
 fn is_not_whole(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
@@ -176,20 +180,16 @@ pub(crate) fn if_sound<T>(found: Result<T, StorageError>) -> Result<Option<T>, S
 }
 
 /// What to do about an error of the operating system, where that is always the same.
-fn way_out(e: &io::Error) -> String {
+fn way_out(e: &io::Error) -> &'static str {
     match e.kind() {
         _ if is_full(e) => {
             "\n  the disk is full; completed work is safe: free some space there and run the same command again"
-                .to_owned()
         }
-        io::ErrorKind::IsADirectory => format!("\n  {}", move_away()),
-        _ => String::new(),
+        io::ErrorKind::IsADirectory => {
+            "\n  move what is in the place of this file away, and run the same command again"
+        }
+        _ => "",
     }
-}
-
-/// What to do about a folder in place of a file. A repair refuses it.
-fn move_away() -> String {
-    format!("move this folder away; then put the file back, or run {} or {}", Remedy::Repair, Remedy::Restore)
 }
 
 impl From<Damage> for StorageError {

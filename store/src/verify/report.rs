@@ -171,7 +171,7 @@ impl<'a> Tally<'a> {
     pub(crate) fn problem(&mut self, file: &str, e: &StorageError, rows: Option<AffectedRows>) {
         let refused = match e {
             StorageError::Io { source, .. } => !is_unreadable(source),
-            StorageError::Newer { .. } | StorageError::Folder(_) => true,
+            StorageError::Newer { .. } | StorageError::NoFile(_) => true,
             _ => false,
         };
         if refused {
@@ -211,13 +211,13 @@ impl<'a> Tally<'a> {
 impl Problem {
     fn new(file: &str, e: &StorageError, rows: Option<AffectedRows>) -> Problem {
         match e {
-            StorageError::Damaged(d) | StorageError::Folder(d) => Problem {
+            StorageError::Damaged(d) | StorageError::NoFile(d) => Problem {
                 file: d.file.clone(),
                 what: d.what.clone(),
                 offset: d.offset,
                 expected: d.expected.clone(),
                 found: match e {
-                    StorageError::Folder(_) => "a folder; move it away before a repair".into(),
+                    StorageError::NoFile(_) => format!("{}; move it away before a repair", d.found),
                     _ => d.found.clone(),
                 },
                 rows,

@@ -101,8 +101,8 @@ pub trait Vfs: Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         read_only(path)
     }
-    /// Opens a file for reading. A folder is an error of kind `IsADirectory`; what is neither is not waited for,
-    /// and an error of kind `InvalidData`.
+    /// Opens a file for reading. What is none is not waited for, and an error of kind `IsADirectory` that says
+    /// what it is: a folder, or a pipe or device, which have no kind of their own.
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
     /// Opens a file for spans that are read past the system's memory, which need not keep what is needed
     /// once. `None` where there is no such way; a read may fail as well, and then an ordinary one has to be

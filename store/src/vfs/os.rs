@@ -118,15 +118,15 @@ fn open_at_once(path: &Path) -> io::Result<fs_err::File> {
     opened.map(|file| fs_err::File::from_parts(file, path)).map_err(failed_to("open file", path))
 }
 
-/// An error for what cannot be a file of a store: a pipe is no better than a file without the right content.
+/// An error that says what is in the place of a file and is none. Systems open folders for reading, too.
 fn check_kind(file: &fs_err::File) -> io::Result<()> {
     let kind = file.file().metadata()?.file_type();
-    match kind.is_file() {
-        true => Ok(()),
-        // Systems open them for reading.
-        false if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "a named pipe or a device, not a file")),
-    }
+    let found = match kind.is_file() {
+        true => return Ok(()),
+        false if kind.is_dir() => "a folder",
+        false => "a named pipe or a device",
+    };
+    Err(io::Error::new(io::ErrorKind::IsADirectory, found))
 }
 
 impl Vfs for OsVfs {

@@ -3,6 +3,7 @@
 use super::support::*;
 use crate::common::*;
 use gstore_store::*;
+use std::process::Command;
 
 #[test]
 fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
@@ -34,8 +35,10 @@ fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
 }
 
 #[test]
-fn a_folder_in_place_of_a_file_has_to_be_moved_away() {
-    for kind in ["CURRENT", "manifests/root-", "manifests/dataset-", "tombstones/", "samples/", "segments/"] {
+fn what_is_no_file_in_the_place_of_one_has_to_be_moved_away() {
+    let kinds = ["CURRENT", "manifests/root-", "manifests/dataset-", "tombstones/", "samples/", "segments/"];
+    let (folder, pipe) = ("a folder", "a named pipe or a device");
+    for (kind, found) in kinds.into_iter().flat_map(|kind| [(kind, folder), (kind, pipe)]) {
         let (dir, path) = place();
         drop(original(&path));
         let names = damageable(&path).into_iter().map(|file| file.to_str().unwrap().to_owned());
@@ -43,18 +46,21 @@ fn a_folder_in_place_of_a_file_has_to_be_moved_away() {
         let name = names.filter(|name| name.starts_with(kind)).max_by_key(number).unwrap();
         let (file, aside) = (path.join(&name), dir.path().join("aside"));
         fs_err::rename(&file, &aside).unwrap();
-        fs_err::create_dir(&file).unwrap();
-        let way = "move this folder away; then put the file back, or run a repair or a restore";
+        match found == folder {
+            true => fs_err::create_dir(&file).unwrap(),
+            false => assert!(Command::new("mkfifo").arg(&file).status().unwrap().success()),
+        }
+        let way = "move what is in its place away; then put the file back, or run a repair or a restore";
         match check_all(&path) {
             Ok(report) => {
-                let found = "a folder; move it away before a repair";
+                let found = format!("{found}; move it away before a repair");
                 assert!(report.problems.iter().any(|p| p.file == name && p.found == found), "{report:#?}");
             }
             Err(e) => assert!(e.is_damage() && e.to_string().contains(way), "{name}: {e}"),
         }
         let refused = try_repair(&path, RepairOptions::default()).unwrap_err().to_string();
         assert!(refused.contains(&name) && refused.contains(way), "{refused}");
-        fs_err::remove_dir(&file).unwrap();
+        fs_err::remove_dir(&file).or_else(|_| fs_err::remove_file(&file)).unwrap();
         fs_err::rename(&aside, &file).unwrap();
         assert!(is_sound(&path), "{name}");
     }
