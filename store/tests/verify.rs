@@ -183,9 +183,15 @@ fn what_is_in_the_way_of_writers_is_a_problem() {
     let file: fn(&Path) = |place| fs_err::write(place, "").unwrap();
     let folder: fn(&Path) = |place| fs_err::create_dir(place).unwrap();
     let link: fn(&Path) = |place| fs_err::os::unix::fs::symlink("nowhere/x", place).unwrap();
+    fs_err::create_dir(path.join("server")).unwrap();
     let cases = [
         ("tmp", file, "a file; move it away"),
+        ("tmp/compact.lock", folder, "a folder; move it away"),
+        ("tmp/start.lock", folder, "a folder; move it away"),
+        ("tmp/start.lock", link, "a link to nothing; remove it"),
         ("leases", file, "a file; move it away"),
+        ("server", file, "a file; move it away"),
+        ("server/uploads", file, "a file; move it away"),
         ("LOCK", folder, "a folder; move it away"),
         ("LOCK", link, "a link to nothing; remove it"),
         ("ledger.redb", folder, "a folder; move it away"),
@@ -198,6 +204,7 @@ fn what_is_in_the_way_of_writers_is_a_problem() {
         let report = Store::verify_folder(&path, VerifyOptions::default(), &mut |_| {}).unwrap();
         let said: Vec<_> = report.problems.iter().map(|p| (p.file.as_str(), p.found.as_str())).collect();
         assert_eq!(said, [(name, found)]);
+        assert!(report.problems[0].in_the_way);
         let dry = RepairOptions { dry_run: true, ..RepairOptions::default() };
         let repair = Store::repair_folder(&path, dry, &mut |_| {}).unwrap();
         assert_eq!((repair.snapshot, repair.unrepaired), (None, vec![format!("{name} is {found}")]));
@@ -222,4 +229,9 @@ fn what_is_in_the_way_of_writers_is_a_problem() {
     link(&path.join("LOCK"));
     let error = add(&store, 30..31).unwrap_err().to_string();
     assert!(error.contains("LOCK is a link to nothing; remove it"), "{error}");
+    fs_err::remove_file(path.join("LOCK")).unwrap();
+    folder(&path.join("tmp/compact.lock"));
+    let error = store.compact(CompactOptions::default(), &mut |_| {}).unwrap_err().to_string();
+    let way = "move what is in the place of this file away, and run the same command again";
+    assert!(error.contains("tmp/compact.lock") && error.ends_with(way), "{error}");
 }

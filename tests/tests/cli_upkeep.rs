@@ -112,6 +112,19 @@ fn unfinished_files_that_gc_leaves_are_named() {
 }
 
 #[test]
+fn what_is_in_the_way_of_writers_is_not_said_to_be_repaired() {
+    let place = place();
+    fs_err::write(place.path("store/server"), "").expect("written");
+    let says = "server: what it is: expected a folder, found a file; move it away\n";
+    let helps = format!("which no repair does; then `gstore verify{}` tells", place.at_store());
+    let told = place.run(&["verify"]);
+    told.told(3, &[says, &helps]);
+    for not_so in ["verify --repair", "cannot be read"] {
+        assert!(!told.stdout.contains(not_so), "{}", told.stdout);
+    }
+}
+
+#[test]
 fn a_dry_run_of_compact_tells_what_the_real_one_does() {
     let place = place();
     place.ok(&["delete", "--dataset", "pool", "--where", "id LIKE 'b%'"]);

@@ -73,19 +73,30 @@ fn print_report(context: &Context, args: &VerifyArgs, report: &VerifyReport) -> 
             (many_of(count, "file belongs", "files belong"), if count == 1 { "it" } else { "them" });
         out!("{belong} to no snapshot; `gstore gc{}` removes {them}", context.at_store());
     }
-    if !report.is_sound() {
+    print_ways_out(context, &report.problems)
+}
+
+/// What can be done about what is listed.
+fn print_ways_out(context: &Context, problems: &[Problem]) -> Result<()> {
+    let store = context.at_store();
+    if problems.iter().any(|problem| problem.in_the_way) {
+        out!(
+            "what is in the place of a file or folder has to be moved away first, which no repair does; then \
+             `gstore verify{store}` tells what is missing"
+        );
+    }
+    let damaged = || problems.iter().filter(|problem| !problem.in_the_way);
+    if damaged().next().is_some() {
         out!("what is listed cannot be read; everything else is intact");
         out!(
-            "`gstore verify --repair{}` saves what is sound of it; `gstore restore` brings back a backup",
-            context.at_store()
+            "`gstore verify --repair{store}` saves what is sound of it; `gstore restore` brings back a backup"
         );
-        if report.problems.iter().any(|problem| problem.file.starts_with("tombstones/")) {
-            let store = context.at_store();
-            out!(
-                "where nothing tells which rows are deleted, `gstore revert --to N{store}` goes back to a snapshot from before, and \
-                 `gstore verify --repair --forget-deletes{store}` lets the rows come back"
-            );
-        }
+    }
+    if damaged().any(|problem| problem.file.starts_with("tombstones/")) {
+        out!(
+            "where nothing tells which rows are deleted, `gstore revert --to N{store}` goes back to a snapshot from before, and \
+             `gstore verify --repair --forget-deletes{store}` lets the rows come back"
+        );
     }
     Ok(())
 }

@@ -9,15 +9,12 @@ use crate::job::{
     Content, Intents, JOB, JobFile, JobFolder, PUBLISH, intents_of, is_held, is_job, read_json_of,
 };
 use crate::layout::HELD_LOCK;
-use crate::layout::names::{self, FileKind, LEASES, START_LOCK, UPLOADS};
+use crate::layout::names::{self, FileKind, LEASES, LOCKS, UPLOADS};
 use crate::lease;
-use crate::rewrite::{self, COMPACT_LOCK};
+use crate::rewrite;
 use crate::samples::is_append;
 use crate::vfs::VfsLock;
 use uuid::Uuid;
-
-/// Files in `tmp/` that many processes lock.
-const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
 
 impl Sweeper<'_> {
     /// Notes the jobs, and that the files which they were publishing are theirs. What is left of one that has

@@ -26,6 +26,11 @@ pub(crate) const INDEXES: &str = "indexes";
 pub(crate) const ARTIFACTS: &str = "artifacts";
 /// Taken while a job starts, so that two jobs cannot both find the other not there yet.
 pub(crate) const START_LOCK: &str = "tmp/start.lock";
+/// Held by the one process that compacts, purges or goes back to an older state, by `gc` while it looks for
+/// what they left, and by a repair.
+pub(crate) const COMPACT_LOCK: &str = "tmp/compact.lock";
+/// Locks of whole operations: files in `tmp/` itself, in the order in which they are taken.
+pub(crate) const LOCKS: [&str; 2] = [COMPACT_LOCK, START_LOCK];
 /// File in a backup's folder that says that it is one.
 pub(crate) const MARKER: &str = "backup.json";
 /// File in a folder that is being restored into; gone when that is done.

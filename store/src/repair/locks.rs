@@ -4,16 +4,12 @@ use crate::artifacts;
 use crate::error::{StorageError, VerifyError};
 use crate::index;
 use crate::job::is_job;
-use crate::layout::names::START_LOCK;
+use crate::layout::names::LOCKS;
 use crate::layout::{Env, HELD_LOCK};
 use crate::rewrite;
-use crate::rewrite::COMPACT_LOCK;
 use crate::store::{Store, WriterLock};
 use crate::vfs::VfsLock;
 use std::io::ErrorKind;
-
-/// Locks of whole operations, inside the store.
-const LOCKS: [&str; 2] = [COMPACT_LOCK, START_LOCK];
 
 /// Whether a name in `tmp/` is that of a folder whose file `lock` is held by the process at work.
 fn is_work(name: &str) -> bool {

@@ -18,7 +18,7 @@ mod work;
 pub(crate) use counts::{has_counts, merge_counts};
 pub(crate) use samples::merge_samples;
 pub(crate) use segments::{merge_segments, rows_of};
-pub(crate) use work::{COMPACT_LOCK, is_work, lock_compact, work_folder};
+pub(crate) use work::{is_work, lock_compact, work_folder};
 
 use crate::encodings::GAP_ROWS;
 use crate::error::RewriteError;

@@ -3,12 +3,11 @@
 //! The lock lets only one process at a time write again what is published.
 
 use crate::error::StorageError;
-use crate::layout::{Env, HeldFolder, names};
+use crate::layout::names::{self, COMPACT_LOCK};
+use crate::layout::{Env, HeldFolder};
 use crate::vfs::VfsLock;
 use std::sync::Arc;
 
-/// Held by a compaction or purge.
-pub(crate) const COMPACT_LOCK: &str = "tmp/compact.lock";
 /// Names of work folders in `tmp/` start with this.
 const PREFIX: &str = "compact-";
 

@@ -1,6 +1,6 @@
 //! Progress and report of a verification.
 
-use crate::error::{StorageError, is_unreadable};
+use crate::error::{Damage, StorageError, is_unreadable};
 use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -60,6 +60,9 @@ pub struct Problem {
     pub found: String,
     /// What cannot be read because of it.
     pub rows: Option<AffectedRows>,
+    /// Whether something else is in the place of the file or folder, which no repair moves away.
+    #[serde(skip)]
+    pub in_the_way: bool,
 }
 
 /// What verifying found.
@@ -182,6 +185,13 @@ impl<'a> Tally<'a> {
         self.problems.push(problem);
     }
 
+    /// Something else is in the place of a file or folder that only writers need.
+    pub(super) fn in_the_way(&mut self, name: &str, wanted: &str, found: &str) {
+        let damage = Damage::new(name, "what it is", wanted, found);
+        self.bad.insert(name.to_owned());
+        self.problems.push(Problem { in_the_way: true, ..Problem::new(name, &damage.into(), None) });
+    }
+
     /// Adds what another one has.
     pub(super) fn take_in(&mut self, other: Tally<'_>) {
         self.problems.extend(other.problems);
@@ -221,6 +231,7 @@ impl Problem {
                     _ => d.found.clone(),
                 },
                 rows,
+                in_the_way: matches!(e, StorageError::NoFile(_)),
             },
             StorageError::Io { action, source } => Problem {
                 file: file.to_owned(),
@@ -229,6 +240,7 @@ impl Problem {
                 expected: "a readable file".into(),
                 found: source.to_string(),
                 rows,
+                in_the_way: false,
             },
             StorageError::Newer { file, detail } => Problem {
                 file: file.clone(),
@@ -237,6 +249,7 @@ impl Problem {
                 expected: "a format that this gstore knows".into(),
                 found: detail.clone(),
                 rows,
+                in_the_way: false,
             },
         }
     }
