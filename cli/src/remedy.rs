@@ -54,7 +54,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             let options: String = options.iter().map(|option| format!(" {}", quoted(option))).collect();
             format!("ingest{run}{dataset} --features {kind}{tokens}{options}")
         }
-        Remedy::Verify => "verify".into(),
+        Remedy::Verify => "verify --all".into(),
         Remedy::Repair => "verify --repair".into(),
         Remedy::Index { kind: "", .. } => {
             return format!("`gstore index{}` (--sketch or --hnsw, with the feature's name)", at_store());
@@ -409,7 +409,7 @@ mod tests {
                 like("pool", "gstore ingest --features loss --limit 3"),
                 "`gstore ingest` with the options of the others",
             ),
-            (Remedy::Verify, "`gstore verify`"),
+            (Remedy::Verify, "`gstore verify --all`"),
             (Remedy::Repair, "`gstore verify --repair`"),
             (index("sketch", false), "`gstore index --sketch pool/grad-sgd`"),
             (index("hnsw", true), "`gstore index --hnsw --rebuild pool/grad-sgd`"),

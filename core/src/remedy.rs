@@ -55,7 +55,8 @@ pub enum Remedy<'a> {
         /// The command that computed them as other text; empty: unknown.
         command: &'a str,
     },
-    /// List what is damaged, and what is affected.
+    /// List what is damaged, and what is affected. Of all snapshots: what meets damage does not know whether
+    /// the current one has it.
     Verify,
     /// Save what is sound, and take out what is damaged.
     Repair,
@@ -187,7 +188,7 @@ impl Remedy<'_> {
                 let with = if options.is_empty() { "" } else { " with " };
                 format!("an ingest of {kind}{tokens} for {dataset}{with}{}", options.join(", "))
             }
-            Self::Verify => "a verification".into(),
+            Self::Verify => "a verification of all snapshots".into(),
             Self::Repair => "a repair".into(),
             Self::Index { kind: "", .. } => "a build of the index".into(),
             Self::Index { kind, feature, .. } => format!("a build of the {kind} index of {feature}"),
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(index.to_string(), "a build of the sketch index of pool/grad-sgd");
         assert_eq!(Remedy::Option("max_length", "32").to_string(), "max_length=32");
         assert_eq!(Remedy::worded(|_| "own".to_owned(), || Remedy::Verify.to_string()), "own");
-        assert_eq!(Remedy::Verify.to_string(), "a verification");
+        assert_eq!(Remedy::Verify.to_string(), "a verification of all snapshots");
         assert_eq!(Remedy::Option("checkpoints", "").to_string(), "checkpoints");
         assert_eq!(
             Remedy::IngestKind { kind: "loss", per_token: true, dataset: "pool", run: "" }.to_string(),
@@ -275,7 +276,7 @@ mod tests {
             // A listener may write remedies.
             ref other => other.to_string(),
         });
-        assert_eq!(names, ["ingest", "a verification", "max_length 32"]);
+        assert_eq!(names, ["ingest", "a verification of all snapshots", "max_length 32"]);
         assert!(Remedy::named_in(&fmt::Error, |remedy| remedy.to_string()).is_empty());
         // Messages stay what they are.
         assert_eq!(Outer(Inner).to_string().matches("a verification").count(), 2);

@@ -93,7 +93,7 @@ pub(crate) fn timed_out(patience: Duration) -> Status {
 }
 
 pub(crate) fn damaged() -> Status {
-    Status::data_loss("a file of the store is damaged; `gstore verify` on the server lists what is")
+    Status::data_loss("a file of the store is damaged; `gstore verify --all` on the server lists what is")
 }
 
 /// The message with the names of files and folders left out, except those in `asked`, which the client

@@ -410,8 +410,8 @@ fn folders_that_are_no_store_and_newer_stores_are_refused() {
     assert_eq!(ls(&world.path("store")).code, 3);
     let verified = binary::run(binary::gstore(&world.path("store")).arg("verify"));
     assert_eq!(verified.code, 3);
-    let told = verified.stdout.contains("CURRENT is damaged: ")
-        && !verified.stdout.contains("`gstore verify --store");
+    let told =
+        verified.stdout.contains("CURRENT is damaged: ") && !verified.stdout.contains("`gstore verify --all");
     assert!(told, "{}", verified.stdout);
     fs_err::remove_file(&current).expect("removed");
     fs_err::create_dir(&current).expect("made");

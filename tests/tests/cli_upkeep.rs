@@ -89,6 +89,24 @@ fn commands_that_are_proposed_run_as_they_stand() {
 }
 
 #[test]
+fn the_check_that_is_proposed_for_damage_finds_that_of_older_snapshots() {
+    let place = place();
+    let roots = fs_err::read_dir(place.path("store/manifests")).expect("listed");
+    let mut roots = roots.map(|entry| entry.expect("an entry").path());
+    let is_older =
+        |path: &Path| path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"root-1-"));
+    fs_err::write(roots.find(|path| is_older(path)).expect("a root"), "{}").expect("written");
+    assert!(place.ok(&["verify"]).contains(" 0 problems"));
+    for command in [&["snapshots"][..], &["gc"], &["query", "--snapshot", "1", "SELECT 1"]] {
+        let told = place.run(command);
+        told.says(3, &["manifests/root-1-", " for the full list"]);
+        let proposed = told.stderr.split('`').nth(1).expect("a command");
+        let found = binary::run(place.bare(&[]).args(proposed.split(' ').skip(1)));
+        found.told(3, &["manifests/root-1-", " 1 problem\n"]);
+    }
+}
+
+#[test]
 fn unfinished_files_that_gc_leaves_are_named() {
     let place = place();
     let samples = place.path("store/samples");
@@ -101,7 +119,7 @@ fn unfinished_files_that_gc_leaves_are_named() {
     fs_err::rename(&needed, place.path("aside")).expect("moved");
     fs_err::write(&unfinished, "half of it").expect("written");
     let said = place.ok(&["gc"]);
-    let ways = format!("`gstore verify{}` lists what is missing", place.at_store());
+    let ways = format!("`gstore verify --all{}` lists what is missing", place.at_store());
     for words in ["1 unfinished file stays: samples/", "bb680e5fe0c8.parquet.new\n", &ways] {
         assert!(said.contains(words), "no {words:?} in {said}");
     }

@@ -143,7 +143,7 @@ mod tests {
             (Remedy::Option("duplicates", "first"), r#""duplicates":"first""#),
             (Remedy::Option("if_changed", "keep"), r#""if_changed":"keep""#),
             (Remedy::Option("skip_bad", "2"), r#""skip_bad":2"#),
-            (Remedy::Verify, "a verification"),
+            (Remedy::Verify, "a verification of all snapshots"),
         ] {
             assert_eq!(words(&remedy), expected);
         }
