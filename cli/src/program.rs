@@ -18,7 +18,7 @@ use crate::failure::done;
 use crate::options::check_options;
 use crate::origin::{self, ConfiguredOption};
 use crate::streams::say;
-use crate::wording::reword_file_errors;
+use crate::wording::{reword_file_errors, shell_word};
 use crate::{args, commands, completing, config, failure, remedy};
 
 /// Runs the command that the process was given.
@@ -122,21 +122,21 @@ fn computes(command: &Command) -> bool {
     )
 }
 
-/// Whether the messages of a command are about its store and for users who have that in a folder. Clients of
-/// a server have no folder of its store, and a restore speaks of the copy that it reads.
-fn is_about_store(command: &Command) -> bool {
-    #[cfg(feature = "serve")]
-    if matches!(command, Command::Serve(_)) {
-        return false;
+/// The end of commands that messages of a command propose. Clients of a server have no folder of its store, and
+/// a restore speaks of the backup that it reads.
+fn at_store(command: &Command, context: &Context) -> String {
+    match command {
+        #[cfg(feature = "serve")]
+        Command::Serve(_) => String::new(),
+        Command::Restore(args) => format!(" --store {}", shell_word(&args.from)),
+        _ => context.at_store(),
     }
-    !matches!(command, Command::Restore(_))
 }
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
     if let Some(store) = context.named_store() {
-        let at_store = if is_about_store(&cli.command) { context.at_store() } else { String::new() };
-        remedy::name_store(store, at_store);
+        remedy::name_store(store, at_store(&cli.command, &context));
     }
     check_options(&cli.command, |run| context.has_run(run))?;
     if cli.command.changes_store() {

@@ -192,6 +192,38 @@ fn folders_of_others_are_refused_and_stay_as_they_are() {
 }
 
 #[test]
+fn a_backup_whose_marker_cannot_be_read_stays_and_can_be_restored() {
+    let dir = tempdir().unwrap();
+    let [path, to, half] = ["s", "b", "half"].map(|n| dir.path().join(n));
+    let store = rich(&path);
+    backup(&store, &to).unwrap();
+    let marker = to.join("backup.json");
+    let (shown, before) = (marker.display().to_string(), current(&path));
+    add(&store, 20..30).unwrap();
+    let cut = |place: &Path| fs_err::write(place, "{").unwrap();
+    let take = |place: &Path| {
+        fs_err::remove_file(place).unwrap();
+        fs_err::create_dir(place).unwrap();
+    };
+    let damages: [&dyn Fn(&Path); 2] = [&cut, &take];
+    for (n, damage) in damages.into_iter().enumerate() {
+        damage(&marker);
+        let e = backup(&store, &to).unwrap_err();
+        let text = e.to_string();
+        assert!(e.is_damage() && text.starts_with(&shown) && !text.contains("verification"), "{text}");
+        assert!(text.ends_with("can still be restored; for a new one give another folder"), "{text}");
+        assert!(store.snapshot().unwrap().replaced_backup(&to).is_err());
+        let back = dir.path().join(n.to_string());
+        restore(&to, &back).unwrap();
+        assert_eq!(current(&back), before);
+    }
+    fs_err::create_dir(&half).unwrap();
+    cut(&half.join("restore.json"));
+    let text = restore(&to, &half).unwrap_err().to_string();
+    assert!(text.ends_with("not finished: remove it, or give another one"), "{text}");
+}
+
+#[test]
 fn a_backup_that_was_purged_counts_as_changed() {
     let dir = tempdir().unwrap();
     let [path, to] = ["s", "b"].map(|n| dir.path().join(n));

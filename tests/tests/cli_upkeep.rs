@@ -1,6 +1,6 @@
 //! Promise: a store's content is listed for people and programs, and what tidying it saves is known before.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
@@ -19,6 +19,11 @@ fn place() -> Place {
         place.ok(&["add", "--dataset", "pool", "--data", "more.jsonl"]);
     }
     place
+}
+
+/// What a folder has first.
+fn first(folder: &Path) -> PathBuf {
+    fs_err::read_dir(folder).expect("listed").next().expect("one").expect("an entry").path()
 }
 
 fn text(finished: &Finished) -> String {
@@ -107,12 +112,21 @@ fn the_check_that_is_proposed_for_damage_finds_that_of_older_snapshots() {
 }
 
 #[test]
+fn what_is_damaged_in_a_backup_is_looked_for_there() {
+    let place = place();
+    place.ok(&["backup", "--to", "a backup"]);
+    fs_err::write(first(&first(&place.path("a backup/samples"))), "x").expect("written");
+    let told = binary::run(&mut place.bare(&["restore", "--from", "a backup", "--store", "new"]));
+    told.says(3, &["samples/1/", "run `gstore verify --all --store 'a backup'` for"]);
+    fs_err::write(place.path("a backup/backup.json"), "{").expect("written");
+    let words = ["a backup/backup.json is damaged", "`gstore restore` does not need this file"];
+    place.run(&["backup", "--to", "a backup"]).says(3, &words);
+}
+
+#[test]
 fn unfinished_files_that_gc_leaves_are_named() {
     let place = place();
     let samples = place.path("store/samples");
-    let first = |folder: &Path| {
-        fs_err::read_dir(folder).expect("listed").next().expect("one").expect("an entry").path()
-    };
     let folder = first(&samples);
     let unfinished = folder.join("67e55044-10b1-426f-9247-bb680e5fe0c8.parquet.new");
     let needed = first(&folder);

@@ -6,7 +6,7 @@ use crate::layout::names::{ARTIFACTS, CURRENT, LOCK, MARKER, RESTORING};
 use crate::manifest::{Current, Link, Root, VERSION, json_text, parse, write_replacing};
 use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
 use crate::vfs::{Vfs, if_there, resolve};
-use gstore_core::Digest;
+use gstore_core::{Digest, Remedy};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +29,19 @@ impl Purpose {
         match self {
             Purpose::Backup => MARKER,
             Purpose::Restore => RESTORING,
+        }
+    }
+
+    /// What to do about a folder whose marker cannot be read.
+    fn without_marker(self) -> String {
+        match self {
+            Purpose::Backup => format!(
+                "{} does not need this file, so a finished backup can still be restored; for a new one give another folder",
+                Remedy::Restore
+            ),
+            Purpose::Restore => {
+                "this folder has a restore that was not finished: remove it, or give another one".to_owned()
+            }
         }
     }
 }
@@ -134,8 +147,7 @@ fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> 
             Some(found) => Err(BackupError::NotEmpty { path, found }),
         };
     }
-    let bytes = env.vfs().read(&env.at(marker), LIMIT).map_err(Env::io("read", marker))?;
-    let found: Marker = parse(marker, &bytes)?;
+    let found = read_marker(env, purpose)?;
     if found.store != store {
         return Err(BackupError::OtherStore { path, theirs: found.store, ours: store });
     }
@@ -152,6 +164,20 @@ fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> 
         check_unchanged(env, &found, path)?;
     }
     Ok(true)
+}
+
+/// The marker of a folder. Messages have its path: they are read where another store is at hand.
+fn read_marker(env: &Env, purpose: Purpose) -> Result<Marker, StorageError> {
+    let path = env.at(purpose.marker());
+    let shown = path.display().to_string();
+    let bytes = env.vfs().read(&path, LIMIT);
+    let bytes = bytes.map_err(|e| StorageError::of_lost(&shown, "a short JSON text", None, e));
+    bytes.and_then(|bytes| parse(&shown, &bytes)).map_err(|e| match e {
+        StorageError::Damaged(damage) | StorageError::NoFile(damage) => {
+            damage.helped_by(purpose.without_marker()).into()
+        }
+        e => e,
+    })
 }
 
 /// A backup in which work went on has more than we can write again.

@@ -10,7 +10,7 @@ use std::io;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Damage {
-    /// The file, relative to the store.
+    /// The file, relative to the store; with its path if it is no file of it.
     pub file: String,
     /// Which part of it.
     pub what: String,
@@ -24,6 +24,9 @@ pub struct Damage {
     /// What cannot be read because of it, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affected: Option<String>,
+    /// What to do about it, where no verification of the store at hand says more.
+    #[serde(skip)]
+    way: Option<String>,
 }
 
 impl Damage {
@@ -39,7 +42,7 @@ impl Damage {
 
     fn of(file: String, what: String, [expected, found]: [&dyn fmt::Display; 2]) -> Self {
         let (expected, found) = (expected.to_string(), found.to_string());
-        Damage { file, what, offset: None, expected, found, affected: None }
+        Damage { file, what, offset: None, expected, found, affected: None, way: None }
     }
 
     /// The same damage, at a byte.
@@ -51,6 +54,12 @@ impl Damage {
     /// The same damage, with what it takes away.
     pub(crate) fn affecting(mut self, affected: impl Into<String>) -> Self {
         self.affected = Some(affected.into());
+        self
+    }
+
+    /// The same damage, with what to do about it instead of a verification.
+    pub(crate) fn helped_by(mut self, way: impl Into<String>) -> Self {
+        self.way = Some(way.into());
         self
     }
 }
@@ -65,7 +74,10 @@ impl fmt::Display for Damage {
         if let Some(affected) = &self.affected {
             write!(f, "\n  {affected}")?;
         }
-        write!(f, "\n  run {} for the full list of what is affected", Remedy::Verify)
+        match &self.way {
+            Some(way) => write!(f, "\n  {way}"),
+            None => write!(f, "\n  run {} for the full list of what is affected", Remedy::Verify),
+        }
     }
 }
 
