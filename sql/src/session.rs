@@ -480,12 +480,17 @@ fn words_for_clients(remedy: &Remedy<'_>) -> String {
     }
 }
 
-/// The engine notes when a session begins, and panics before 1970.
+/// The engine notes when a session begins: before 1970 it panics, and where the nanoseconds since then do not
+/// fit an `i64`, its `now()` is NULL.
 fn check_clock(now: SystemTime) -> Result<(), SqlError> {
-    let set = "set the clock of this computer, and ask again";
-    let early =
-        || SqlError::new(SqlErrorKind::Failed, "the clock shows a time before 1970".to_owned()).hint(set);
-    now.duration_since(UNIX_EPOCH).map(drop).map_err(|_| early())
+    let since = now.duration_since(UNIX_EPOCH).map(|since| i64::try_from(since.as_nanos()));
+    let shown = match since {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(_)) => "after 2262-04-11",
+        Err(_) => "before 1970",
+    };
+    let why = format!("the clock shows a time {shown}");
+    Err(SqlError::new(SqlErrorKind::Failed, why).hint("set the clock of this computer, and ask again"))
 }
 
 fn with_memory(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
@@ -502,10 +507,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_before_1970_is_an_error_that_says_so() {
-        check_clock(UNIX_EPOCH).unwrap();
-        check_clock(SystemTime::now()).unwrap();
-        let error = check_clock(UNIX_EPOCH - Duration::from_secs(1)).unwrap_err();
-        assert!(error.to_string().contains("the clock shows a time before 1970"), "{error}");
+    fn a_clock_that_the_engine_cannot_note_is_an_error_that_says_so() {
+        let last = UNIX_EPOCH + Duration::from_nanos(i64::MAX.unsigned_abs());
+        for noted in [UNIX_EPOCH, SystemTime::now(), last] {
+            check_clock(noted).unwrap();
+        }
+        for (now, shown) in [
+            (UNIX_EPOCH - Duration::from_secs(1), "before 1970"),
+            (last + Duration::from_nanos(1), "after 2262-04-11"),
+        ] {
+            let error = check_clock(now).unwrap_err();
+            assert!(error.to_string().contains(&format!("the clock shows a time {shown}")), "{error}");
+        }
     }
 }
