@@ -51,9 +51,10 @@ pub enum ChangeError {
         /// Its process; 0 if that is not known.
         pid: u32,
     },
-    /// A compactor is at work, with copies of the rows in its folder.
+    /// Another process has the lock of what rewrites the store: a compactor, with copies of the rows in its
+    /// folder, or one that purges, goes back to an older state, collects or repairs.
     #[error(
-        "another process is compacting this store (tmp/compact.lock is held); wait for it or stop it, then try again"
+        "another process is compacting, purging, reverting, collecting or repairing this store (tmp/compact.lock is held); wait for it or stop it, then try again"
     )]
     Compacting,
     #[error(
