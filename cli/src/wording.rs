@@ -137,6 +137,8 @@ fn failure(text: &str) -> Option<(String, &str)> {
     let (writes, done) = match verb {
         "create" | "write" => (true, "written"),
         "remove" => (false, "removed"),
+        // To be read, written or made: the message does not say.
+        "open" => (false, "opened"),
         _ => (false, "read"),
     };
     // Else a part of its path is one.
@@ -238,6 +240,16 @@ mod tests {
             (Error::from_raw_os_error(2), "there is no such file or folder"),
         ] {
             assert_eq!(said(error), format!("the log: {says}; again"));
+        }
+        for (job, says) in [
+            ("open file", "opened"),
+            ("read from file", "read"),
+            ("create file", "written"),
+            ("remove file", "removed"),
+        ] {
+            let denied = format!("failed to {job} `s/LOCK`: Permission denied (os error 13)");
+            let says = format!("s/LOCK cannot be {says}: permission denied");
+            assert_eq!(reword_file_errors(&denied), says);
         }
         let refused = "failed to open file `x`: Connection refused (os error 111); no";
         assert_eq!(reword_file_errors(refused), "failed to open file `x`: Connection refused; no");
