@@ -25,7 +25,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use gstore_core::did_you_mean;
 
-use crate::args::{ValueRole, in_place_of, is_template_file, role, value_of};
+use crate::args::{ValueRole, has_first_part, in_place_of, is_template_file, role, without_name};
 use crate::origin::ConfiguredOption;
 
 /// The command line with the file's options put in where the command line is silent; `put_in` gets them.
@@ -221,6 +221,7 @@ fn default_config(command: &str) -> Option<PathBuf> {
     }
 }
 
+/// The config file in the working folder.
 const DEFAULT: &str = "gstore.toml";
 
 /// The same value with paths that count from the folder of the file.
@@ -243,11 +244,13 @@ fn resolved(folder: &Path, (arg, role): (&Arg, Option<ValueRole>), text: &str) -
     let path = |path: &str| folder.join(path).display().to_string();
     // A name of the Hub stays one where no such folder is next to the file.
     let model = |name: &str| if is_there(folder, name) { path(name) } else { name.to_owned() };
-    let (name, value) = (text.strip_suffix(value_of(text)).unwrap_or_default(), value_of(text));
+    let value = without_name(text);
+    let name = text.strip_suffix(value).unwrap_or_default();
     match role {
         _ if is_path(arg) => path(text),
         Some(ValueRole::NamedRead) => format!("{name}{}", path(value)),
         Some(ValueRole::Model) => model(text),
+        Some(ValueRole::NamedModel) if has_first_part(folder, text) => path(text),
         Some(ValueRole::NamedModel) => format!("{name}{}", model(value)),
         Some(ValueRole::Segment) => match text.split_once('@') {
             Some((what, folders)) => {
@@ -267,8 +270,8 @@ fn is_path(arg: &Arg) -> bool {
 
 /// Whether the first part of a path or pattern is in a folder.
 fn is_there(folder: &Path, path: &str) -> bool {
-    let first = path.split('/').next().unwrap_or_default();
-    !first.is_empty() && (first.contains(['*', '?', '[']) || folder.join(first).exists())
+    let is_pattern = path.split('/').next().is_some_and(|first| first.contains(['*', '?', '[']));
+    is_pattern || has_first_part(folder, path)
 }
 
 /// Whether an option is set by what goes before the file: the command line, and before a file that was only
@@ -627,11 +630,13 @@ mod tests {
     #[test]
     fn paths_count_from_the_folder_of_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
-        fs_err::create_dir_all(folder.path().join("llama")).expect("made");
+        for made in ["llama", "lr=1e-3"] {
+            fs_err::create_dir_all(folder.path().join(made)).expect("made");
+        }
         let file = folder.path().join("c.toml");
         fs_err::write(
             &file,
-            "store = 's'\n[ingest]\nmodel = 'llama'\ncheckpoints = ['w/c-*', 'a=llama', 'org/name']\ndata = ['x.jsonl', '-', '/y']\nrun = 'llama'\n",
+            "store = 's'\n[ingest]\nmodel = 'llama'\ncheckpoints = ['w/c-*', 'a=llama', 'org/name', 'lr=1e-3/c-*']\ndata = ['x.jsonl', '-', '/y']\nrun = 'llama'\n",
         )
         .expect("written");
         let argv: Vec<OsString> =
@@ -646,6 +651,7 @@ mod tests {
             "--checkpoints=w/c-*".to_owned(),
             format!("--checkpoints=a={}", here("llama")),
             "--checkpoints=org/name".to_owned(),
+            format!("--checkpoints={}", here("lr=1e-3/c-*")),
             format!("--data={}", here("x.jsonl")),
             "--data=-".to_owned(),
             "--data=/y".to_owned(),

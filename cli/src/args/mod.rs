@@ -85,7 +85,7 @@ pub use plot::*;
 pub use prefilter::*;
 pub use query::{QueryArgs, StateArgs};
 pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
-pub use roles::{ValueRole, role, value_of};
+pub use roles::{ValueRole, has_first_part, role, without_name};
 pub use run::RunArgs;
 pub use samples::{AddArgs, SampleArgs};
 pub use score::{ScoreArgs, ScoreSegmentArg, ScoreSolver};

@@ -10,7 +10,7 @@ use gstore_core::did_you_mean;
 
 use super::file::KEYS;
 use super::{OptionSetting, PipelineError, PipelineStage, Setting};
-use crate::args::{Cli, ValueRole, in_place_of, role, value_of, with_expected_number};
+use crate::args::{Cli, ValueRole, in_place_of, role, with_expected_number, without_name};
 use crate::config::flags;
 use crate::options::check_options;
 use crate::streams::is_standard_input;
@@ -97,7 +97,7 @@ impl StageCall {
         let is_read =
             |id: &str| matches!(role(&call.words, id), Some(ValueRole::Read | ValueRole::NamedRead));
         for (id, values) in call.values.iter().filter(|(id, _)| is_read(id)) {
-            if let Some(value) = values.iter().find(|value| is_standard_input(value_of(value))) {
+            if let Some(value) = values.iter().find(|value| is_standard_input(without_name(value))) {
                 return Err(at(format!("`{id}` is `{value}`: a stage has no standard input")));
             }
         }

@@ -31,5 +31,5 @@ pub use journal::{FileNote, Journal, StageRecord, StageRequest, StageRun, StageS
 pub use look::{Decider, RunReason};
 pub use plan::{Plan, PlannedStage};
 pub use resource::{Resource, StageUses};
-pub use store_uses::StoreNames;
+pub use store_uses::KnownNames;
 pub use versions::Versions;

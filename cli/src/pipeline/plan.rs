@@ -13,12 +13,12 @@ use gstore_sql::MAX_SQL_BYTES;
 use gstore_store::Store;
 
 use super::resource::{is_pattern, relative_to};
-use super::roles::is_model;
+use super::roles::{folder_of, is_model};
 use super::{
-    PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, StoreNames, Variables,
+    KnownNames, PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, Variables,
     Versions, expand,
 };
-use crate::args::value_of;
+use crate::args::without_name;
 use crate::shell::dot::is_dot;
 use crate::statements::statement_text;
 
@@ -73,7 +73,7 @@ impl Plan {
             stages.iter().map(|stage| StageCall::new(root, stage, store)).collect::<Result<Vec<_>>>()?;
         let uses = uses(&stages, &calls, base, store)?;
         check_there(&stages, &uses, base)?;
-        check_models(&stages, &calls, base)?;
+        check_models(&stages, &calls, &uses, base)?;
         let after = (0..stages.len()).map(|i| stages_after(&stages, i)).collect::<Result<Vec<_>>>()?;
         let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
         let order = order(&stages, &uses, &needs)?;
@@ -137,15 +137,16 @@ fn uses(
     base: &Path,
     store: Option<&str>,
 ) -> Result<Vec<StageUses>> {
-    let all = |known: &StoreNames| -> Result<Vec<StageUses>> {
+    let all = |known: &KnownNames| -> Result<Vec<StageUses>> {
         stages.iter().zip(calls).map(|(stage, call)| StageUses::of(stage, call, base, known)).collect()
     };
-    let mut known = StoreNames::default();
-    for resource in all(&known)?.into_iter().flat_map(|uses| uses.writes) {
+    let mut known = KnownNames::default();
+    known.written = all(&known)?.into_iter().flat_map(|uses| uses.writes).collect();
+    for resource in &known.written {
         match resource {
-            Resource::Samples { dataset, .. } => known.datasets.insert(dataset),
-            Resource::Run { run, .. } => known.runs.insert(run),
-            Resource::View { name, .. } => known.views.insert(name),
+            Resource::Samples { dataset, .. } => known.datasets.insert(dataset.clone()),
+            Resource::Run { run, .. } => known.runs.insert(run.clone()),
+            Resource::View { name, .. } => known.views.insert(name.clone()),
             _ => false,
         };
     }
@@ -252,7 +253,13 @@ const MODELS: [(&str, &str); 5] = [
 
 /// Refuses the output folder of a training as a model, an adapter or a checkpoint, which are the folders in
 /// it.
-fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> Result<()> {
+fn check_models(
+    stages: &[PipelineStage],
+    calls: &[StageCall],
+    uses: &[StageUses],
+    base: &Path,
+) -> Result<()> {
+    let written: Vec<Resource> = uses.iter().flat_map(|uses| uses.writes.iter().cloned()).collect();
     let is_trained = |folder: &Resource| {
         let output = |call: &StageCall| call.value("output").map(|output| Resource::path(base, output));
         calls.iter().any(|call| call.words[0] == "train" && output(call).as_ref() == Some(folder))
@@ -262,7 +269,7 @@ fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> R
         for (key, what, value) in
             models.flat_map(|(key, what)| call.values(key).iter().map(move |value| (key, what, value)))
         {
-            let value = if *what == "checkpoint" { value_of(value) } else { value.as_str() };
+            let value = if *what == "checkpoint" { folder_of(value, base, &written) } else { value.as_str() };
             let folder = base.join(value);
             let last = match checkpoints_in(&folder).pop() {
                 Some(last) => last.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -340,12 +347,14 @@ fn own_pattern(used: &StageUses) -> Option<(&Resource, &Resource)> {
 
 fn names(resource: &Resource, value: &str, base: &Path) -> bool {
     match resource {
-        Resource::Path(_) => [value, value_of(value)].iter().any(|v| Resource::path(base, v) == *resource),
+        Resource::Path(_) => {
+            [value, without_name(value)].iter().any(|v| Resource::path(base, v) == *resource)
+        }
         Resource::Store { .. } => false,
         Resource::Samples { dataset, .. }
         | Resource::Features { dataset, .. }
         | Resource::Runs { dataset, .. } => {
-            value_of(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
+            without_name(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
         }
         Resource::Run { run: name, .. }
         | Resource::Artifact { name, .. }

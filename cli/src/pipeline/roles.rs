@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::resource::{StageUses, is_pattern};
-use super::store_uses::{StageStore, StoreNames};
+use super::store_uses::{KnownNames, StageStore};
 use super::{PipelineError, PipelineStage, Resource, StageCall};
-use crate::args::{ValueRole, is_template_file, role, value_of};
+use crate::args::{ValueRole, has_first_part, is_template_file, role, without_name};
 
 /// What an argument of a stage names, if files or folders.
 fn role_in(call: &StageCall, id: &str) -> Option<ValueRole> {
@@ -22,7 +22,7 @@ pub(super) fn is_model(call: &StageCall, id: &str) -> bool {
 
 impl StageUses {
     /// Of a stage that runs in the folder `base`. `known` says which words of a statement are datasets and
-    /// runs.
+    /// runs, and what stages write.
     ///
     /// # Errors
     /// A command that needs a store where none is named.
@@ -30,10 +30,10 @@ impl StageUses {
         stage: &PipelineStage,
         call: &StageCall,
         base: &Path,
-        known: &StoreNames,
+        known: &KnownNames,
     ) -> Result<Self, PipelineError> {
         let mut uses = Self::default();
-        uses.paths(call, base);
+        uses.paths(call, base, known);
         let store = call.store().map(|store| super::resource::relative_to(base, store));
         match &store {
             Some(store) => StageStore { store, known }.add(call, &mut uses),
@@ -65,7 +65,7 @@ impl StageUses {
         Ok(uses)
     }
 
-    fn paths(&mut self, call: &StageCall, base: &Path) {
+    fn paths(&mut self, call: &StageCall, base: &Path, known: &KnownNames) {
         let path = |value: &str| Resource::path(base, value);
         for (id, values) in call.given() {
             let Some(role) = role_in(call, id) else { continue };
@@ -74,9 +74,9 @@ impl StageUses {
                     ValueRole::Aside => {}
                     ValueRole::Read if value.starts_with(gstore_model::hub::DATA_PREFIX) => {}
                     ValueRole::Read => self.reads.push(path(value)),
-                    ValueRole::NamedRead => self.reads.push(path(value_of(value))),
+                    ValueRole::NamedRead => self.reads.push(path(without_name(value))),
                     ValueRole::Model => self.model(value, base),
-                    ValueRole::NamedModel => self.model(value_of(value), base),
+                    ValueRole::NamedModel => self.model(folder_of(value, base, &known.written), base),
                     ValueRole::Segment => {
                         let folders = value.split_once('@').map(|(_, folders)| folders.split(','));
                         folders.into_iter().flatten().for_each(|folder| self.model(folder, base));
@@ -100,6 +100,14 @@ impl StageUses {
             false => self.reads.push(Resource::path(base, value)),
         }
     }
+}
+
+/// The folder of `NAME=DIR`, or of a folder alone, which has a `=` in its own name if that is there or `written` by
+/// a stage.
+pub(super) fn folder_of<'v>(value: &'v str, base: &Path, written: &[Resource]) -> &'v str {
+    let named = without_name(value);
+    let is_made = || written.iter().any(|written| written.overlaps(&Resource::path(base, value)));
+    if named != value && (has_first_part(base, value) || is_made()) { value } else { named }
 }
 
 fn is_stream(text: &str) -> bool {

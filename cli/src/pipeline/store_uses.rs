@@ -8,19 +8,21 @@ use gstore_store::TagName;
 
 use super::resource::StageUses;
 use super::{Resource, StageCall};
-use crate::args::value_of;
+use crate::args::without_name;
 
 /// Datasets, runs and views that there are, or that stages make.
 #[derive(Debug, Clone, Default)]
-pub struct StoreNames {
+pub struct KnownNames {
     pub datasets: BTreeSet<String>,
     pub runs: BTreeSet<String>,
     pub views: BTreeSet<String>,
+    /// What stages write.
+    pub written: Vec<Resource>,
 }
 
 pub(super) struct StageStore<'a> {
     pub store: &'a Path,
-    pub known: &'a StoreNames,
+    pub known: &'a KnownNames,
 }
 
 impl StageStore<'_> {
@@ -122,7 +124,7 @@ impl StageStore<'_> {
         let has = |id| !call.values(id).is_empty();
         let datasets =
             ["dataset", "reference_dataset", "query_dataset"].into_iter().flat_map(|id| call.values(id));
-        uses.reads.extend(datasets.map(|dataset| self.samples(value_of(dataset))));
+        uses.reads.extend(datasets.map(|dataset| self.samples(without_name(dataset))));
         uses.reads.extend(call.value("run").map(|run| self.run(run)));
         // Losses of an ensemble are of the dataset of its queries, which only its maker names.
         match call.value("query_dataset").filter(|_| has("ensemble")) {

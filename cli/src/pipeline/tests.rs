@@ -375,6 +375,9 @@ stage = [
   {name = 'pool', command = 'add', dataset = 'pool', data = 'texts.jsonl'},
   {name = 'named', command = 'ingest', dataset = 'pool', model = 'model', \
    checkpoints = 'a=warm/checkpoint-3', features = 'grad-sgd'},
+  {name = 'rates', command = 'train', model = 'model', data = 'texts.jsonl', output = 'lr=1e-3'},
+  {name = 'rate', command = 'ingest', dataset = 'pool', model = 'model', \
+   checkpoints = 'lr=1e-3/checkpoint-*', features = 'grad-sgd'},
   {name = 'steps', command = 'ingest', dataset = 'pool', run = 'warm', checkpoints = '3', features = 'loss'},
   {name = 'factors', command = 'factors fit', args = 'f', dataset = 'pool', model = 'model', \
    average = ['warm/checkpoint-1', 'b=warm/checkpoint-2']},
@@ -389,6 +392,9 @@ stage = [
         assert_eq!(uses(&plan, stage).0, reads, "{stage}");
         assert_eq!(needs(&plan, stage)[..2], ["warm", "pool"], "{stage}");
     }
+    // The whole is a folder that a stage makes.
+    assert_eq!(uses(&plan, "rate").0, ["lr=1e-3/checkpoint-*", "model", "samples of pool in st"]);
+    assert!(needs(&plan, "rate").contains(&"rates"));
 }
 
 #[test]
