@@ -3,6 +3,7 @@
 //! Invariants
 //! - such a folder has a lock file that its process holds until the folder is gone: one whose lock is free is
 //!   a leftover of a process that was killed
+//! - nothing but the lock file and what is made is in it: a folder with something else is somebody else's
 //! - the lock file is made once, and removed under its lock and after all else in the folder: a process that
 //!   has locked it and still finds it under its name is the only one that uses or removes the folder
 
@@ -18,8 +19,17 @@ use crate::stand_ins::{stands_for, stands_for_itself};
 const CONTENT: &str = "content";
 const LOCK: &str = "lock";
 
-/// How the name of such a folder begins and ends, with random characters in between.
+/// How the name of such a folder begins and ends, with [random characters](is_random) in between.
 pub type HiddenName<'a> = (&'a str, &'a str);
+
+/// The random characters in a hidden name.
+pub const RANDOM: usize = 6;
+
+/// Whether what is between the beginning and the end of a hidden name was made for it. Names of others, such
+/// as that of the unfinished matrix `scores.parquet` next to a folder `scores`, begin and end alike.
+pub fn is_random(characters: &[u8]) -> bool {
+    characters.len() == RANDOM && characters.iter().all(u8::is_ascii_alphanumeric)
+}
 
 /// A folder with its lock. It goes away when this is dropped.
 pub struct LockedFolder {
@@ -41,7 +51,8 @@ impl LockedFolder {
             Error::new(error.kind(), format!("{place}: no folder can be made in {parent}: {why}"))
         };
         for _ in 0..ATTEMPTS {
-            let made = tempfile::Builder::new().prefix(prefix).suffix(suffix).tempdir_in(parent);
+            let mut name = tempfile::Builder::new();
+            let made = name.prefix(prefix).rand_bytes(RANDOM).suffix(suffix).tempdir_in(parent);
             let path = made.map_err(unmade)?.keep();
             let (content, lock) = (path.join(CONTENT), path.join(LOCK));
             stands_for(&content, place.display().to_string());
@@ -93,28 +104,37 @@ impl Drop for LockedFolder {
     }
 }
 
-/// Removes the folders with such names that processes which were killed left next to a place. What cannot be
+/// Removes the folders with such names that processes which were killed left in a folder. What cannot be
 /// removed, such as that of another user, does no harm.
-pub fn remove_leftovers((prefix, suffix): HiddenName<'_>, place: &Path) {
-    let Ok(place) = std::path::absolute(place) else { return };
-    let entries = place.parent().and_then(|parent| fs_err::read_dir(parent).ok());
-    for entry in entries.into_iter().flatten().flatten() {
+pub fn remove_leftovers((prefix, suffix): HiddenName<'_>, parent: &Path) {
+    for entry in fs_err::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_ours = name.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(suffix));
-        if is_ours && entry.file_type().is_ok_and(|found| found.is_dir()) {
+        let random = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+        let is_named = random.is_some_and(|random| is_random(random.as_bytes()));
+        if is_named && entry.file_type().is_ok_and(|found| found.is_dir()) {
             let _ = remove_leftover(&entry.path());
         }
     }
 }
 
-/// Removes a folder that no process holds.
+/// Removes a folder that no process holds, unless it has something of somebody else.
 fn remove_leftover(folder: &Path) -> Result<()> {
     match if_there(fs_err::OpenOptions::new().read(true).write(true).open(folder.join(LOCK)))? {
-        Some(lock) if lock.file().try_lock().is_ok() => remove(folder, LOCK),
+        Some(lock) if lock.file().try_lock().is_ok() && has_only_own(folder)? => remove(folder, LOCK),
         Some(_) => Ok(()),
         // Its process was killed before it made the lock, or will find out and make another folder.
         None => fs_err::remove_dir(folder),
     }
+}
+
+fn has_only_own(folder: &Path) -> Result<bool> {
+    for entry in fs_err::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name != CONTENT && name != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes a folder. The file in it by which it is known goes after all else: what a kill leaves still has

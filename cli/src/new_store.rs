@@ -114,7 +114,10 @@ pub fn refuse_inside(path: &Path) -> Result<()> {
 
 /// Removes what processes that were killed left next to the place of a store.
 pub fn remove_leftovers(place: &Path) {
-    held::remove_leftovers(HIDDEN, place);
+    let Ok(place) = std::path::absolute(place) else { return };
+    if let Some(parent) = place.parent() {
+        held::remove_leftovers(HIDDEN, parent);
+    }
 }
 
 #[cfg(test)]
@@ -140,10 +143,10 @@ mod tests {
         let place = dir.path().join("s");
         let new = NewStore::at(&place).expect("made");
         // Left by a process that was killed before it had a lock, with its lock, and at its end.
-        for folder in ["a", "b/content/manifests", "c"] {
+        for folder in ["aaaaaa", "bbbbbb/content/manifests", "cccccc"] {
             fs_err::create_dir_all(dir.path().join(format!("{PREFIX}{folder}"))).expect("made");
         }
-        for folder in ["b", "c"] {
+        for folder in ["bbbbbb", "cccccc"] {
             fs_err::write(dir.path().join(format!("{PREFIX}{folder}/lock")), "").expect("written");
         }
         // Not ours.

@@ -21,6 +21,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::{Context, unwritable};
 use crate::failure::{UsageError, refuse};
+use crate::held::{RANDOM, is_random};
 use crate::new_store::{refuse_in, store_around};
 use crate::packing::{Packing, packing_of};
 use crate::streams::{UntilClosed, is_standard_output, note_closed_pipe};
@@ -362,9 +363,8 @@ impl FinishedOutput {
     }
 }
 
-/// The end of the name of a file that is not finished, and the random characters before it.
+/// The end of the name of a file that is not finished, with random characters before it.
 const UNFINISHED: &str = ".part";
-const RANDOM: usize = 6;
 
 /// How the name of a file begins that is not finished.
 fn hidden(target: &Path) -> OsString {
@@ -393,7 +393,7 @@ fn remove_leftovers(target: &Path) {
     vfs::remove_leftovers(target, |name| {
         let rest = name.strip_prefix(begin.as_encoded_bytes());
         let random = rest.and_then(|rest| rest.strip_suffix(UNFINISHED.as_bytes()));
-        random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
+        random.is_some_and(is_random)
     });
 }
 

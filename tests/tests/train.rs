@@ -167,17 +167,17 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     let first = weights();
     place.write("merged/model.safetensors", "of another adapter");
     // What killed merges left goes with the next one, unless a process holds it.
-    for name in ["killed", "held"] {
+    for name in ["killed", "locked"] {
         let folder = place.path(&format!(".merged.{name}.part"));
-        fs_err::create_dir_all(folder.join(".unfinished-content")).expect("made");
+        fs_err::create_dir_all(folder.join("content")).expect("made");
         fs_err::write(folder.join("lock"), "").expect("written");
     }
-    let lock = OsVfs.lock(&place.path(".merged.held.part/lock"), false).expect("opened").expect("free");
+    let lock = OsVfs.lock(&place.path(".merged.locked.part/lock"), false).expect("opened").expect("free");
     let left =
         || -> Vec<String> { place.names().into_iter().filter(|name| name.starts_with(".merged.")).collect() };
     place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
     assert_eq!(weights(), first);
-    assert_eq!(left(), [".merged.held.part"]);
+    assert_eq!(left(), [".merged.locked.part"]);
     drop(lock);
     place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
     assert!(left().is_empty(), "{:?}", left());

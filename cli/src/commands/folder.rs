@@ -151,7 +151,7 @@ impl NewFolder {
         check(path, kind, force)?;
         let begin = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
         let hidden = (begin.as_str(), ".part");
-        remove_leftovers(hidden, &target);
+        remove_leftovers(hidden, parent(&target));
         let made = LockedFolder::make(parent(&target), hidden, &target)?;
         fs_err::create_dir(made.content())?;
         Ok(Self { made, target, kind, force, _around: around })
@@ -304,6 +304,30 @@ mod tests {
         assert!(other.path().is_dir());
         drop(other);
         assert_eq!(names(around.path()), [".columns.killed.part", ".rows.mine", "rows"]);
+    }
+
+    #[test]
+    fn folders_of_others_whose_names_are_like_those_of_leftovers_stay() {
+        let around = tempfile::tempdir().expect("a folder");
+        // Those of matrices `rows.parquet` and `rows.matrix` whose commands were killed, and of a user.
+        let others = [
+            (".rows.matrix.part", "question.json"),
+            (".rows.mine.part", "content"),
+            (".rows.my-own.part", "content"),
+            (".rows.parquet.part", "question.json"),
+            (".rows.saved1.part", "notes.txt"),
+        ];
+        for (name, file) in others {
+            fs_err::create_dir(around.path().join(name)).expect("made");
+            for file in ["lock", file] {
+                fs_err::write(around.path().join(name).join(file), "").expect("written");
+            }
+        }
+        drop(NewFolder::begin(&around.path().join("rows"), DATASET, false).expect("begun"));
+        assert_eq!(names(around.path()), others.map(|(name, _)| name));
+        for (name, file) in others {
+            assert_eq!(names(&around.path().join(name)).len(), 2, "{name}: {file}");
+        }
     }
 
     #[test]
