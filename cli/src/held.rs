@@ -11,9 +11,11 @@ use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
 use gstore_core::{if_there, without_path};
-use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
+use gstore_store::vfs::{self, OsVfs, Vfs as _, VfsLock, sync_folder};
 
 use crate::stand_ins::{stands_for, stands_for_itself};
+use crate::streams::say;
+use crate::wording::reword_file_errors;
 
 /// The names of what is made in such a folder, and of its lock.
 const CONTENT: &str = "content";
@@ -93,6 +95,35 @@ impl LockedFolder {
         self.is_kept = true;
         self.content.clone()
     }
+
+    /// Ends it after what was made in it got its name. The folder that had the name before goes, once the new
+    /// one is on the medium. If it cannot be removed, a note says so: the result is there.
+    ///
+    /// # Errors
+    /// A name that may be lost again: the folder that had it before is kept.
+    pub fn settle(self) -> anyhow::Result<()> {
+        if let Some(note) = self.settled(sync_folder)? {
+            say!("note: {note}");
+        }
+        Ok(())
+    }
+
+    fn settled(self, sync: impl FnOnce(&Path) -> Result<()>) -> anyhow::Result<Option<String>> {
+        if let Err(error) = sync(vfs::parent(&self.path)) {
+            let error = anyhow::Error::from(error);
+            // A name that was free, or a file system that cannot exchange names, leaves nothing here.
+            if !self.content.exists() {
+                return Err(error);
+            }
+            let old = self.keep();
+            return Err(error.context(format!("the folder that was there before is in {}", old.display())));
+        }
+        let left = remove(&self.path, LOCK).err();
+        Ok(left.map(|error| {
+            let error = reword_file_errors(&error.to_string());
+            format!("{error}; the next command that writes there removes what is left")
+        }))
+    }
 }
 
 impl Drop for LockedFolder {
@@ -150,4 +181,70 @@ pub fn remove(folder: &Path, mark: &str) -> Result<()> {
     }
     fs_err::remove_file(folder.join(mark))?;
     fs_err::remove_dir(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HIDDEN: HiddenName<'static> = (".rows.", ".part");
+
+    /// A folder in which something was made.
+    fn with_content(around: &Path) -> LockedFolder {
+        let folder = LockedFolder::make(around, HIDDEN, &around.join("rows")).expect("made");
+        fs_err::create_dir(folder.content()).expect("made");
+        fs_err::write(folder.content().join("file"), "").expect("written");
+        folder
+    }
+
+    fn entries(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs_err::read_dir(folder).expect("listed");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    }
+
+    #[test]
+    fn the_folder_before_stays_where_the_error_says_if_the_new_one_may_be_lost() {
+        let broken = |_: &Path| Err(Error::other("broken"));
+        let around = tempfile::tempdir().expect("a folder");
+        let error = with_content(around.path()).settled(broken).expect_err("broken");
+        let kept = entries(around.path());
+        assert!(kept.len() == 1 && kept[0].join("file").is_file(), "{kept:?}");
+        assert!(kept[0].extension().is_some_and(|end| end == "result"), "{kept:?}");
+        let said = format!("the folder that was there before is in {}: broken", kept[0].display());
+        assert_eq!(format!("{error:#}"), said);
+        // Where there was none, nothing is said of one, and nothing stays.
+        let folder = with_content(around.path());
+        fs_err::remove_dir_all(folder.content()).expect("removed");
+        assert_eq!(format!("{:#}", folder.settled(broken).expect_err("broken")), "broken");
+        assert_eq!(entries(around.path()), kept);
+    }
+
+    #[test]
+    fn a_note_names_what_is_left_of_the_folder_before_and_the_next_command_removes_it() {
+        let around = tempfile::tempdir().expect("a folder");
+        assert_eq!(with_content(around.path()).settled(sync_folder).expect("settled"), None);
+        assert!(entries(around.path()).is_empty());
+        let folder = with_content(around.path());
+        // What is not there cannot be removed.
+        fs_err::remove_file(folder.path.join(LOCK)).expect("removed");
+        let note = folder.settled(sync_folder).expect("settled").expect("a note");
+        let left = entries(around.path());
+        assert!(left.len() == 1 && note.contains(&left[0].display().to_string()), "{note}: {left:?}");
+        assert!(note.ends_with("; the next command that writes there removes what is left"), "{note}");
+        remove_leftovers(HIDDEN, around.path());
+        assert!(entries(around.path()).is_empty());
+    }
+
+    #[test]
+    fn a_result_that_gets_no_name_of_its_own_is_no_leftover() {
+        let around = tempfile::tempdir().expect("a folder");
+        let folder = with_content(around.path());
+        fs_err::write(folder.path.with_extension("result"), "in the way").expect("written");
+        let content = folder.content().to_owned();
+        assert_eq!(folder.keep(), content);
+        remove_leftovers(HIDDEN, around.path());
+        assert!(content.join("file").is_file());
+        let said = crate::stand_ins::by_their_names(content.display().to_string());
+        assert_eq!(said, content.display().to_string());
+    }
 }

@@ -125,6 +125,7 @@ fn place(path: &Path) -> Result<PathBuf> {
     Ok(if target.is_symlink() { fs_err::canonicalize(target)? } else { target })
 }
 
+/// Whether nothing is there, or an empty folder.
 fn is_empty(path: &Path) -> Result<bool> {
     Ok(!path.exists() || fs_err::read_dir(path)?.next().is_none())
 }
@@ -188,18 +189,14 @@ impl NewFolder {
     /// exchange names.
     ///
     /// # Errors
-    /// What [`check`] refuses by now, and a name that it cannot have: it stays under the other one then.
+    /// What [`check`] refuses by now, and a name that it cannot have: it stays under the other one then. A
+    /// name that may be lost again: the older one is kept.
     pub(super) fn finish(self) -> Result<()> {
         let Self { made, target, kind, force, _around } = self;
         if let Err(error) = publish(made.content(), &target, kind, force) {
             return Err(error.context(format!("the result is in {}", made.keep().display())));
         }
-        // Before the old folder goes, which is in the place of the new one now, if there was one.
-        if let Err(error) = sync_folder(parent(&target)) {
-            made.keep();
-            return Err(error.into());
-        }
-        Ok(())
+        made.settle()
     }
 }
 
