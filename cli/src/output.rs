@@ -17,7 +17,7 @@ use gstore_core::Digest;
 use gstore_data::find;
 pub use gstore_store::vfs::parent;
 use gstore_store::vfs::{self, resolve};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
 use crate::context::{Context, unwritable};
 use crate::failure::{UsageError, refuse};
@@ -216,13 +216,6 @@ pub fn folder_of(path: Option<&Path>) -> Option<PathBuf> {
         OutputTarget::File(path) => Some(parent(&path).to_owned()),
         OutputTarget::Stdout | OutputTarget::Stream(_) => None,
     }
-}
-
-/// A folder without its name yet, next to where it is to be, with the permissions of any new folder.
-pub fn unnamed_folder(around: &Path, name: &str) -> Result<TempDir> {
-    let (hidden, permissions) = (format!(".{name}."), std::fs::Permissions::from_mode(0o777));
-    let mut builder = tempfile::Builder::new();
-    Ok(builder.prefix(&hidden).suffix(".part").permissions(permissions).tempdir_in(around)?)
 }
 
 /// The place next to a path that has its name with an ending behind it; of a folder too, whether its path

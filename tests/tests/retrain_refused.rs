@@ -27,6 +27,17 @@ fn retrain(place: &Place, more: &[&str]) -> binary::Finished {
     binary::run(command.args(draw).args(more))
 }
 
+/// What a command leaves that was killed before its ground truth had its place.
+fn leave(place: &Place) {
+    let folder = place.path(".truth.killed.part");
+    fs_err::create_dir_all(folder.join("content/outputs")).expect("made");
+    fs_err::write(folder.join("lock"), "").expect("written");
+}
+
+fn has_left(place: &Place) -> bool {
+    place.names().iter().any(|name| name.starts_with(".truth."))
+}
+
 const REFUSED: [(&[&str], &str); 4] = [
     (&["--lora-targets", "nothing"], "no linear map of a layer of LlamaForCausalLM ends in nothing"),
     (&["--lora-rank", "5000"], "a LoRA rank of 5000 is too high"),
@@ -37,11 +48,12 @@ const REFUSED: [(&[&str], &str); 4] = [
 #[test]
 fn a_training_that_cannot_begin_leaves_no_folder() {
     let place = place();
+    leave(&place);
     for (more, says) in REFUSED {
         retrain(&place, more).fails(&[says]);
         assert!(!place.path("truth").exists(), "{more:?}");
     }
-    assert!(!place.names().iter().any(|name| name.starts_with(".truth.")));
+    assert!(!has_left(&place));
     // A folder that was drawn before: no recipe of what was refused keeps the corrected command out.
     assert_eq!(retrain(&place, &["--draw-only"]).code, 0);
     let drawn = world::bytes(&place.path("truth"));
@@ -57,11 +69,14 @@ fn a_training_that_cannot_begin_replaces_no_ground_truth() {
     let place = place();
     retrain(&place, &["--lora-rank", "2"]).says(0, &[]);
     let before = world::bytes(&place.path("truth"));
+    leave(&place);
     for (more, says) in REFUSED {
         retrain(&place, &[more, &["--force"]].concat()).fails(&[says]);
         assert_eq!(world::bytes(&place.path("truth")), before, "{more:?}");
     }
+    assert!(!has_left(&place));
     retrain(&place, &["--lora-rank", "4", "--force"]).says(0, &["replaces another one"]);
+    assert!(!has_left(&place));
 }
 
 #[test]

@@ -18,8 +18,7 @@ use crate::args::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 use crate::commands::train;
 use crate::context::Context;
 use crate::failure::refuse;
-use crate::output::unnamed_folder;
-use crate::stand_ins::stands_for;
+use crate::held::{HiddenName, LockedFolder, remove_leftovers};
 
 /// Number of random subsets unless another is given.
 const SUBSETS: usize = 32;
@@ -100,6 +99,15 @@ impl Drawing {
     }
 }
 
+/// Begins a hidden folder in which a ground truth is made before it has its place. What killed processes left
+/// of such folders goes.
+pub(super) fn hidden_folder(around: &Path, truth: &Path) -> std::io::Result<LockedFolder> {
+    // `TruthFolder::create` knows these names: a folder that is there may have this one in it.
+    const HIDDEN: HiddenName<'static> = (".truth.", ".part");
+    remove_leftovers(HIDDEN, around);
+    LockedFolder::make(around, HIDDEN, truth)
+}
+
 /// Opens the folder of the ground truth, or creates it once a training of its models could begin; returns the
 /// setup of that training.
 pub(super) fn folder(
@@ -115,9 +123,8 @@ pub(super) fn folder(
             let target = std::path::absolute(&args.truth)?;
             // Within the folder if it exists: its parent may not be writable.
             let around = target.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
-            let made = unnamed_folder(around, "truth")?;
-            stands_for(made.path(), args.truth.display().to_string());
-            let new = drawing.create(made.path(), cancel)?;
+            let made = hidden_folder(around, &args.truth)?;
+            let new = drawing.create(made.content(), cancel)?;
             let asked = asked(context, args, &new, model, cancel)?;
             check_training(args, &new, asked.clone(), cancel)?;
             let truth = new.put(&args.truth, cancel)?;

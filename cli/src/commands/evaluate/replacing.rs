@@ -3,16 +3,14 @@
 use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
-use gstore_store::vfs::sync_folder;
 
 use super::asked::{RunModel, asked, check_training};
-use super::draw::Drawing;
+use super::draw::{Drawing, hidden_folder};
 use super::stored;
 use crate::args::EvaluateRetrainArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
-use crate::output::{parent, unnamed_folder};
-use crate::stand_ins::stands_for;
+use crate::output::parent;
 
 /// Replaces the ground truth of the folder, with the ensemble of its models, if the flags ask for another
 /// one: by what was drawn, or by its own rows, queries and subsets. An equal one stays as it is.
@@ -30,13 +28,11 @@ pub fn replace(
         return Ok(());
     }
     let target = fs_err::canonicalize(&args.truth)?;
-    let around = parent(&target);
-    let made = unnamed_folder(around, "truth")?;
-    stands_for(made.path(), args.truth.display().to_string());
+    let made = hidden_folder(parent(&target), &args.truth)?;
     let old = TruthFolder::open(&args.truth, cancel)?;
     let new = match drawing {
-        Some(drawing) => drawing.create(made.path(), cancel)?,
-        None => old.copy_drawn(made.path(), cancel)?,
+        Some(drawing) => drawing.create(made.content(), cancel)?,
+        None => old.copy_drawn(made.content(), cancel)?,
     };
     let asked = model.map(|model| asked(context, args, &new, model, cancel)).transpose()?;
     if let Some(asked) = &asked {
@@ -56,10 +52,8 @@ pub fn replace(
     if let Some(ensemble) = dropped {
         context.open()?.drop_ensemble(&ensemble, &context.command)?;
     }
-    exchange(made.path(), &target)?;
-    sync_folder(around)?;
+    exchange(made.content(), &target)?;
+    made.settle()?;
     context.say(&format!("{}: this ground truth replaces another one", args.truth.display()));
-    // The temporary name now leads to the old folder, or to nothing.
-    drop(made);
     Ok(())
 }
