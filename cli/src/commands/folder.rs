@@ -90,7 +90,11 @@ fn entry_unlike(folder: &Path, fits: fn(&str) -> bool) -> std::io::Result<Option
 
 /// Whether an output is a folder: a slash says so, or a saved dataset that is there.
 pub(super) fn is_folder(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().ends_with(b"/") || DATASET.is_at(path)
+    ends_with_slash(path) || DATASET.is_at(path)
+}
+
+fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// Refuses a folder that cannot be made, or that is there and may not be replaced.
@@ -98,7 +102,10 @@ pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
     let refuse = |why: &str| Err(UsageError(format!("{} {why}", path.display())).into());
     let target = place(path)?;
     if target.is_file() {
-        return refuse("is a file; name a new folder, or leave out the slash at the end");
+        return match ends_with_slash(path) {
+            true => refuse("is a file; name a new folder, or leave out the slash at the end"),
+            false => refuse("is a file; name a new folder"),
+        };
     }
     let device = |folder: &Path| fs_err::metadata(folder).ok().map(|found| found.dev());
     let is_root = || target.exists() && device(&target) != device(parent(&target));
@@ -286,6 +293,18 @@ mod tests {
         let kept = around.path().join(kept[0]);
         assert!(said.contains(&format!("the result is in {}", kept.display())), "{said}");
         assert!(kept.join("state.json").is_file() && target.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn advice_on_a_slash_is_given_where_there_is_one() {
+        let around = tempfile::tempdir().expect("a folder");
+        let file = around.path().join("rows");
+        fs_err::write(&file, "mine").expect("written");
+        let refused = |path: &Path| check(path, DATASET, true).expect_err("a file").to_string();
+        let shown = file.display();
+        assert_eq!(refused(&file), format!("{shown} is a file; name a new folder"));
+        let said = format!("{shown}/ is a file; name a new folder, or leave out the slash at the end");
+        assert_eq!(refused(&file.join("")), said);
     }
 
     #[test]
