@@ -221,6 +221,12 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
 #[test]
 fn of_two_merges_into_one_folder_one_writes_it_and_the_other_is_refused_or_replaces_it() {
     let place = Place::new();
+    let names = |begin: &str| -> Vec<String> {
+        let entries = fs_err::read_dir(place.path("in")).expect("listed");
+        let name = |entry: std::io::Result<fs_err::DirEntry>| entry.expect("an entry").file_name();
+        let names = entries.map(|entry| name(entry).to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(begin)).collect()
+    };
     for (output, force) in [("one", ""), ("two", ""), ("three", " --force"), ("four", " --force")] {
         let merges = ["26", "104"].map(|step| {
             let mut command = place.with_model(&format!("merge -o in/{output}{force}"));
@@ -230,19 +236,22 @@ fn of_two_merges_into_one_folder_one_writes_it_and_the_other_is_refused_or_repla
         let mut ended = merges.map(|merge| binary::Finished::from(merge.wait_with_output().expect("ended")));
         ended.sort_by_key(|ended| ended.code);
         ended[0].says(0, &[]);
-        match force {
-            "" => ended[1].fails(&[&format!("in/{output} exists; --force replaces it")]),
-            _ => ended[1].says(0, &[]),
-        };
+        // A whole model that found its name taken stays beside it, where the message says.
+        let beside = names(&format!(".{output}."));
+        if force.is_empty() {
+            ended[1].fails(&[&format!("in/{output} exists; --force replaces it")]);
+            let is_told = |name: &String| name.ends_with(".result") && ended[1].stderr.contains(name);
+            assert!(beside.len() <= 1 && beside.iter().all(is_told), "{beside:?}: {}", ended[1].stderr);
+        } else {
+            ended[1].says(0, &[]);
+            assert!(beside.is_empty(), "what was replaced is still there: {beside:?}");
+        }
         for file in ["config.json", "tokenizer.json", "gstore_merged.json", "model.safetensors"] {
             assert!(place.path(&format!("in/{output}/{file}")).is_file(), "{file}");
         }
     }
-    let left = fs_err::read_dir(place.path("in")).expect("listed");
-    let left = left.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
-    // A whole model that found its name taken stays beside it.
-    let left: Vec<String> = left.filter(|name| !name.ends_with(".result")).collect();
-    assert_eq!(left.len(), 4, "what was replaced is still there: {left:?}");
+    let left: Vec<String> = names("").into_iter().filter(|name| !name.ends_with(".result")).collect();
+    assert_eq!(left.len(), 4, "{left:?}");
 }
 
 #[test]
