@@ -422,6 +422,18 @@ fn a_damaged_sealed_file_is_computed_again() {
     assert!(!job.resumed() && job.rows_done(0).is_empty());
 }
 
+/// A file system that has an error of the system for files of jobs with this ending.
+fn failing(ending: &'static str, code: i32) -> Arc<HookVfs> {
+    HookVfs::new(move |operation, at| {
+        let name = at.to_string_lossy();
+        let is_read = matches!(operation, "open" | "map");
+        match is_read && name.contains("/tmp/job-") && name.ends_with(ending) {
+            true => Err(std::io::Error::from_raw_os_error(code)),
+            false => Ok(()),
+        }
+    })
+}
+
 #[test]
 fn sealed_counts_that_cannot_be_opened_now_are_kept() {
     let f = feature("grad-sgd", 6, DType::F16);
@@ -430,19 +442,38 @@ fn sealed_counts_that_cannot_be_opened_now_are_kept() {
     seal_counts(&mut job, 0..30).unwrap();
     drop(job);
     for ending in [".encoding.json", ".parquet"] {
-        let vfs = HookVfs::new(move |operation, at| {
-            let name = at.to_string_lossy();
-            match operation == "open" && name.contains("/tmp/job-") && name.ends_with(ending) {
-                true => Err(std::io::Error::from_raw_os_error(libc::EMFILE)),
-                false => Ok(()),
-            }
-        });
-        let refused = Store::open_on(vfs, &path).unwrap().start_job(plan(vec![f.clone()])).unwrap_err();
+        let store = Store::open_on(failing(ending, libc::EMFILE), &path).unwrap();
+        let refused = store.start_job(plan(vec![f.clone()])).unwrap_err();
         assert!(refused.to_string().contains("could not read tmp/job-"), "{ending}: {refused}");
     }
     let job = store.start_job(plan(vec![f])).unwrap();
     assert!(job.resumed() && job.discarded().is_empty());
     assert_eq!(job.encoding_rows_done("pool", &encoding_spec().key()), RowSet::from_range(0..30));
+}
+
+#[test]
+fn sealed_files_in_a_bad_sector_are_computed_again() {
+    let f = feature("grad-sgd", 6, DType::F16);
+    let (_dir, path, store) = with_samples(30);
+    let done = |job: &Job| (job.rows_done(0), job.encoding_rows_done("pool", &encoding_spec().key()));
+    let (none, all) = (RowSet::new(), RowSet::from_range(0..30));
+    for (ending, left) in [
+        (".encoding.json", (all.clone(), none.clone())),
+        (".parquet", (all.clone(), none.clone())),
+        (".arrow", (none.clone(), all.clone())),
+    ] {
+        let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+        seal(&mut job, 0, 0..30);
+        seal_counts(&mut job, 0..30).unwrap();
+        drop(job);
+        let bad = Store::open_on(failing(ending, libc::EIO), &path).unwrap();
+        let job = bad.start_job(plan(vec![f.clone()])).unwrap();
+        assert_eq!((job.discarded().len(), done(&job)), (1, left.clone()), "{ending}");
+        drop(job);
+        let job = store.start_job(plan(vec![f.clone()])).unwrap();
+        assert_eq!((job.discarded().len(), done(&job)), (0, left), "{ending}");
+        job.abandon().unwrap();
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::folder::{
 use super::plan::{EncodingNote, JobFeature, JobFile, JobPlan, SealedEncoding};
 use super::run::Job;
 use super::work::FeatureWork;
-use crate::error::{JobError, OpenError, StorageError};
+use crate::error::{JobError, OpenError, StorageError, is_unreadable};
 use crate::lease;
 use crate::manifest::Stripe;
 use crate::segment::{BlockBuffer, OpenedSegment, SealedSegment, SegmentFile, check_description};
@@ -269,13 +269,19 @@ fn collect(job: &mut Job, keep: bool, cancel: &Cancel) -> Result<(), JobError> {
     Ok(())
 }
 
+/// Whether an error of reading a sealed file may pass, after which the file is there: any of the system, but
+/// for that of a bad sector, which would come at each start.
+fn may_pass(e: &StorageError) -> bool {
+    matches!(e, StorageError::Io { source, .. } if !is_unreadable(source))
+}
+
 fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Result<bool, JobError> {
     // A file of a feature that the plan no longer has.
     let Some(work) = job.work.get_mut(feature) else { return Ok(false) };
     let opened = SegmentFile::open_unlisted(job.folder.file(name), uuid);
     let OpenedSegment { file, entry, desc, .. } = match opened {
         Ok(opened) => opened,
-        Err(e @ StorageError::Io { .. }) => return Err(e.into()),
+        Err(e) if may_pass(&e) => return Err(e.into()),
         Err(_) => return Ok(false),
     };
     if desc != work.feature.desc {
@@ -283,8 +289,8 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
     }
     let rows = match sound_rows(&file) {
         Ok(rows) => rows,
-        Err(e) if e.is_damage() => return Ok(false),
-        Err(e) => return Err(e.into()),
+        Err(e) if may_pass(&e) => return Err(e.into()),
+        Err(_) => return Ok(false),
     };
     let wanted = work.rows_done().intersection(&rows).is_empty();
     if wanted {
@@ -311,9 +317,10 @@ pub(crate) fn sound_rows(file: &SegmentFile) -> Result<RowSet, StorageError> {
 }
 
 fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobError> {
-    // A note that is damaged, or not of this file, says nothing of it: the counts are computed again.
+    // A note that is damaged, in a bad sector, or not of this file, says nothing of it: the counts are
+    // computed again.
     let note = match job.folder.read::<EncodingNote>(name) {
-        Err(e @ StorageError::Io { .. }) => return Err(e.into()),
+        Err(e) if may_pass(&e) => return Err(e.into()),
         read => read.ok().flatten(),
     };
     let sealed = note.and_then(SealedEncoding::of_note).filter(|sealed| sealed.file.uuid == uuid);
@@ -335,8 +342,7 @@ fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobEr
         },
     );
     match first {
-        // It may pass, and then the counts are there.
-        Some(e @ StorageError::Io { .. }) => Err(e.into()),
+        Some(e) if may_pass(&e) => Err(e.into()),
         Some(_) => Ok(false),
         None => {
             job.encodings.push(sealed);
