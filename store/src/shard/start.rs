@@ -3,7 +3,7 @@
 use super::receipt::{Receipt, ReceiptEncoding, ReceiptFile};
 use super::samples;
 use super::split::split_rows;
-use crate::error::{LookupError, ShardError};
+use crate::error::{LookupError, ShardError, is_medium};
 use crate::job::{
     Content, EQUAL_ROWS, JOB, Job, JobFeature, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES,
     ShardIndex, ShardNote, check_plan, read_json, take_over,
@@ -253,18 +253,25 @@ fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError>
         }
         ReceiptFile::Encoding { entry, .. } => job.encodings.iter().any(|e| e.file == *entry),
     };
-    let receipt = receipt.filter(|r| {
-        // One of another length is not that of the receipt, and a long one is not read.
-        let samples = vfs.read(&shard.out.join(SAMPLES), samples::file_len(&r.row_set()));
-        r.files.iter().all(sound) && samples.is_ok_and(|bytes| xxh3_hex(&bytes) == r.samples)
-    });
-    match receipt {
-        Some(receipt) => Ok(Some(receipt)),
-        None => {
+    match receipt.filter(|r| r.files.iter().all(sound)) {
+        Some(receipt) if has_samples(job, shard, &receipt)? => Ok(Some(receipt)),
+        _ => {
             job.folder.remove(RECEIPT)?;
             job.folder.sync()?;
             Ok(None)
         }
+    }
+}
+
+/// Whether `samples.xxh3` is what a receipt says.
+fn has_samples(job: &Job, shard: &ShardPlan, receipt: &Receipt) -> Result<bool, ShardError> {
+    // One of another length is not that of the receipt, and a long one is not read.
+    let len = samples::file_len(&receipt.row_set());
+    match job.store.env().vfs().read(&shard.out.join(SAMPLES), len) {
+        Ok(bytes) => Ok(xxh3_hex(&bytes) == receipt.samples),
+        Err(e) if is_medium(&e) => Ok(false),
+        // It may pass, and then the shard is finished.
+        Err(e) => Err(Env::io("read the samples of", &shard.shown())(e).into()),
     }
 }
 

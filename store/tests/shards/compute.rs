@@ -2,6 +2,7 @@
 
 use super::support::*;
 use crate::common::count::CountVfs;
+use crate::common::hook::HookVfs;
 use crate::common::*;
 use gstore_store::*;
 use serde_json::json;
@@ -59,6 +60,29 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
     job.finish(Some(run_update())).unwrap();
     attach(&store, &[out]).unwrap();
     assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+}
+
+#[test]
+fn a_finished_shard_whose_samples_cannot_be_opened_now_stays_finished() {
+    let (dir, _, store) = placed(|path| store_of(path, FEW));
+    let out = dir.path().join("o");
+    let receipt = shard(&store, "1/1", &out);
+    let start = |store: &Store| store.start_shard(plan(features()), shard_plan(store, "1/1", &out));
+    for number in [libc::EMFILE, libc::EACCES] {
+        let vfs =
+            HookVfs::new(move |operation, at| match operation == "open" && at.ends_with("samples.xxh3") {
+                true => Err(std::io::Error::from_raw_os_error(number)),
+                false => Ok(()),
+            });
+        let refused = start(&Store::open_on(vfs, store.path()).unwrap()).unwrap_err().to_string();
+        assert!(refused.contains("could not read the samples of "), "{refused}");
+    }
+    match start(&store) {
+        Ok(ShardStart::Finished(again)) => assert_eq!(*again, receipt),
+        other => panic!("{other:?}"),
+    }
+    fs_err::remove_file(out.join("samples.xxh3")).unwrap();
+    assert!(matches!(start(&store), Ok(ShardStart::Job(_))));
 }
 
 #[test]
