@@ -145,14 +145,18 @@ impl<'a> Level<'a> {
 
 /// Refuses a statement whose brackets stand in one another too deeply. What puts forms into other words looks
 /// for the ends of brackets from each of those around, and the parser reads what is behind `ARRAY<` as a type
-/// before anything else, at each of those in one another.
+/// before anything else, at each of those in one another. Only a word begins a type: `array < 1` compares a
+/// column.
 pub(super) fn check_depth(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let (mut depth, mut types) = (0usize, 0usize);
     let mut before = None;
-    for token in tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))) {
+    let written = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_));
+    let mut written = tokens.iter().filter(written).peekable();
+    while let Some(token) = written.next() {
+        let is_word_behind = written.peek().is_some_and(|behind| matches!(behind.token, Token::Word(_)));
         match token.token {
             Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
-            Token::Lt if before.is_some_and(|before| is_any(before, &TYPES_OF_TYPES)) => types += 1,
+            Token::Lt if is_word_behind && before.is_some_and(|b| is_any(b, &TYPES_OF_TYPES)) => types += 1,
             Token::Gt => types = types.saturating_sub(1),
             Token::ShiftRight => types = types.saturating_sub(2),
             _ if closes(token) => depth = depth.saturating_sub(1),
@@ -245,7 +249,9 @@ mod tests {
     use crate::dialect::parse;
 
     fn checked(sql: &str) -> Result<(), SqlError> {
-        check(&Tokenizer::new(&Grammar, sql).tokenize_with_location().unwrap())
+        let tokens = Tokenizer::new(&Grammar, sql).tokenize_with_location().unwrap();
+        check_depth(&tokens)?;
+        check(&tokens)
     }
 
     /// The beginnings and ends of forms that are read again.
@@ -335,6 +341,8 @@ mod tests {
             format!("SELECT x FROM t WHERE NOT (x NOT IN ({list}))"),
             format!("SELECT x FROM t WHERE {}", chain("NOT (x) = 1", " AND ")),
             format!("SELECT x FROM t WHERE {}", chain("x NOT BETWEEN 1 AND 2", " OR ")),
+            format!("SELECT x FROM t WHERE {}", chain("array < 1", " OR ")),
+            format!("SELECT {}", chain("NOT struct < -1", ", ")),
             format!("SELECT {}", chain("a.b.c + d.e", ", ")),
             format!("SELECT x + {}", chain("INTERVAL '1' DAY", " + ")),
             format!("SELECT {}", chain("CAST(x AS ARRAY<ARRAY<INT>>)", ", ")),
