@@ -1,7 +1,9 @@
 //! The folder of a report, which lists its own files: it takes the place of an older report only.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -38,8 +40,9 @@ pub(super) fn write(folder: &Path, files: &[File], force: bool) -> Result<NewFol
 }
 
 fn foreign(folder: &Path) -> std::io::Result<Option<PathBuf>> {
-    let list = if_there(fs_err::read_to_string(folder.join(LIST)))?.unwrap_or_default();
-    let own: HashSet<&Path> = list.lines().chain([LIST]).map(Path::new).collect();
+    let list = if_there(fs_err::read(folder.join(LIST)))?.unwrap_or_default();
+    let listed = list.split(|byte| *byte == b'\n').map(OsStr::from_bytes);
+    let own: HashSet<&Path> = listed.chain([OsStr::new(LIST)]).map(Path::new).collect();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {
         for entry in fs_err::read_dir(&at)? {
@@ -98,5 +101,8 @@ mod tests {
         fs_err::write(target.join("plots/mine.txt"), "mine").expect("written");
         let said = refused();
         assert!(said.contains("holds something other than a report: plots/mine.txt; "), "{said}");
+        // Nor is one with a list of anything else.
+        fs_err::write(target.join(LIST), b"\xff\xfe\n").expect("written");
+        assert_eq!(refused(), said);
     }
 }
