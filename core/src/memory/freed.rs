@@ -53,5 +53,28 @@ mod tests {
         super::release_freed_memory();
         let blocks: Vec<Vec<u8>> = (0..8).map(|power| vec![power; 1 << (15 + power)]).collect();
         assert!(blocks.iter().zip(0..).all(|(block, power)| block.iter().all(|byte| *byte == power)));
+        drop(blocks);
+        freed_blocks_below_one_that_is_kept_are_given_back();
+    }
+
+    /// Part of the only test here: another one beside it would release memory too.
+    fn freed_blocks_below_one_that_is_kept_are_given_back() {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        {
+            let resident = || -> u64 {
+                let status = fs_err::read_to_string("/proc/self/status").expect("the status of this process");
+                let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+                let number = line.and_then(|line| line.split_whitespace().next()).expect("memory in use");
+                number.parse().expect("a number of KiB")
+            };
+            let mut blocks: Vec<Vec<u8>> = (0..8192).map(|_| vec![1; 4096]).collect();
+            let kept = blocks.pop();
+            drop(blocks);
+            let before = resident();
+            super::release_freed_memory();
+            let after = resident();
+            assert!(after + (8 << 10) < before, "{before} KiB, then {after} KiB");
+            assert_eq!(kept.map(|block| block.len()), Some(4096));
+        }
     }
 }

@@ -20,7 +20,8 @@ const OF_BYTE: u64 = 300;
 /// The most of them.
 const MOST_OF_BYTE: u64 = 440;
 
-/// Bytes of the shortest text for which the system is asked what memory is available.
+/// Bytes of the shortest text for which freed memory is given back, and the system is asked what memory is
+/// available.
 const LONG: usize = 1 << 20;
 
 impl TextEncoder {

@@ -77,6 +77,27 @@ fn what_the_hub_has_not_is_named_with_what_it_has() {
 }
 
 #[test]
+fn errors_name_the_dataset_as_it_was_named() {
+    // The second part of the training data is missing.
+    let server = Server::start(&[FILES[1], FILES[3]]);
+    server.damage(FILES[3].0, "<html>an error page</html>");
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let cases: [(&str, fn(&HubError) -> bool); 5] = [
+        ("hf://org/tiny/other", |error| matches!(error, HubError::Data { .. })),
+        ("hf://org/tiny#validation", |error| matches!(error, HubError::Data { .. })),
+        ("hf://org/tiny#test", |error| matches!(error, HubError::Damaged { .. })),
+        ("hf://org/tiny#train", |error| matches!(error, HubError::Lacking { .. })),
+        ("hf://org/missing#test", |error| matches!(error, HubError::Refused { .. })),
+    ];
+    for (name, is_expected) in cases {
+        let error = resolve_data(name, &online, &mut Silent).unwrap_err();
+        assert!(is_expected(&error), "{error}");
+        assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
+    }
+}
+
+#[test]
 fn tables_of_the_hub_stand_in_for_files_of_other_kinds() {
     let server = Server::start(&[("script.py", "print()")]);
     server.convert(&[("default/train/0000.parquet", "rows"), ("default/test/0000.parquet", "others")]);
