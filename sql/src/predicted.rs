@@ -98,7 +98,7 @@ impl PredictionRows {
         Ok(match COLUMNS.get(column).map(|(name, ..)| *name) {
             Some("row") => Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
             Some("id") => {
-                let ids = self.features.ids(rows).map_err(prefilter_error)?;
+                let ids = self.features.samples().ids(rows)?;
                 Arc::new(StringArray::from_iter_values(ids))
             }
             Some("score") => numbers(&|p| Some(p.score)),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
-use gstore_query::QueryError;
 use gstore_query::influence::{Encoder, TokenRequest};
 use gstore_store::{EncodingSpec, Snapshot};
 
@@ -29,10 +28,8 @@ impl TokenTexts {
         let known = || rows.iter().zip(records).filter_map(|(row, record)| Some((*row, record?)));
         let texts: Vec<&str> = known().map(|(_, record)| record).collect();
         let request = TokenRequest { snapshot, encoding, records: &texts };
-        let cut = encoder.tokens(&request).map_err(|error| match error {
-            QueryError::Cancelled(_) => SqlError::cancelled(),
-            error => SqlError::new(SqlErrorKind::Failed, error.to_string()),
-        })?;
+        let cut = encoder.tokens(&request);
+        let cut = cut.map_err(|error| SqlError::new(SqlErrorKind::Failed, error.to_string()))?;
         let cut = cut.unwrap_or_default();
         Ok(Self(known().map(|(row, _)| row).zip(cut).collect()))
     }

@@ -131,7 +131,7 @@ fn batch(
     let target = |p: &Option<Prediction>| p.as_ref().and_then(|p| Some(targets.get(p.target)?.as_str()));
     let is_kept = |p: &Option<Prediction>| Some(p.as_ref().is_none_or(|p| p.kept));
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(features.ids(rows)?)),
+        Arc::new(StringArray::from_iter_values(features.samples().ids(rows)?)),
         Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
         Arc::new(predictions.iter().map(score).collect::<Float64Array>()),
         Arc::new(predictions.iter().map(target).collect::<StringArray>()),

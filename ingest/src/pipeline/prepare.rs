@@ -126,9 +126,7 @@ impl BatchPreparer<'_> {
     /// # Errors
     /// A row that is not live, or cannot be read.
     pub fn id_of(&self, row: u64) -> Result<String, IngestError> {
-        let found = self.samples.get(&[row], &["id"])?;
-        let ids = found.column_by_name("id").and_then(|ids| ids.as_string_opt::<i32>());
-        ids.map(|ids| ids.value(0).to_owned()).ok_or(IngestError::SampleColumns)
+        Ok(self.samples.ids(&[row])?.pop().unwrap_or_default())
     }
 
     /// The batches of a window that hold a row which some feature lacks.

@@ -81,14 +81,6 @@ impl OpenFeatures {
         &self.samples
     }
 
-    /// The ids of some rows, which ascend.
-    ///
-    /// # Errors
-    /// Damage.
-    pub fn ids(&self, rows: &[u64]) -> Result<Vec<String>, LearnError> {
-        Ok(self.samples.ids(rows)?)
-    }
-
     /// Chooses the values of text columns that have columns of their own: the most frequent ones of some
     /// rows, which ascend.
     ///

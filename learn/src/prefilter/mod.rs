@@ -131,7 +131,7 @@ impl Prefilter {
         if self.pool.as_deref() != Some(features.dataset()) {
             return Ok(());
         }
-        for ((prediction, row), id) in predictions.iter_mut().zip(rows).zip(features.ids(rows)?) {
+        for ((prediction, row), id) in predictions.iter_mut().zip(rows).zip(features.samples().ids(rows)?) {
             if let Some(prediction) = prediction {
                 prediction.labelled_top = self.is_labelled_top(*row, &id);
                 prediction.kept |= prediction.labelled_top;

@@ -26,10 +26,7 @@ use crate::layout::Env;
 
 /// Ends a change that was cancelled.
 fn stop_if(cancel: Option<&Cancel>) -> Result<(), ChangeError> {
-    match cancel {
-        Some(flag) => Ok(flag.check()?),
-        None => Ok(()),
-    }
+    Ok(cancel.map_or(Ok(()), Cancel::check)?)
 }
 
 /// Refuses what a live job writes. The caller holds the start lock, so that no job appears meanwhile.

@@ -36,10 +36,7 @@ impl Watch<'_> {
     /// Some bytes were read; fails if the work is to stop.
     fn advance(&mut self, bytes: u64) -> Result<(), RewriteError> {
         (self.read)(bytes);
-        match self.cancel {
-            Some(flag) => Ok(flag.check()?),
-            None => Ok(()),
-        }
+        Ok(self.cancel.map_or(Ok(()), Cancel::check)?)
     }
 }
 

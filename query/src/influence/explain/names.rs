@@ -1,7 +1,5 @@
 //! Names of the target samples that explanations point to.
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use gstore_store::SampleReader;
 
 use crate::error::QueryError;
@@ -45,13 +43,8 @@ impl<'a> TargetNames<'a> {
         for (t, (_, samples)) in self.targets.iter().enumerate() {
             let named = rows.iter().enumerate().filter(|(_, row)| row.target as usize == t);
             let (places, numbers): (Vec<usize>, Vec<u64>) = named.map(|(i, row)| (i, row.row)).unzip();
-            if places.is_empty() {
-                continue;
-            }
-            let batch = samples.get(&numbers, &["id"])?;
-            let Some(column) = batch.column(0).as_string_opt::<i32>() else { continue };
-            for (at, place) in places.into_iter().enumerate() {
-                ids[place] = column.is_valid(at).then(|| column.value(at).to_owned());
+            for (place, id) in places.into_iter().zip(samples.ids(&numbers)?) {
+                ids[place] = Some(id);
             }
         }
         Ok(ids)
