@@ -163,7 +163,7 @@ fn refusals() {
     assert_eq!(
         error.to_string(),
         "message 0 has no \"text\", which was named as its content; give the name that it has with \
-         `field=content=KEY`"
+         field=content=KEY"
     );
     assert_eq!(FieldNames::parse(&["role=from", "content=from"]), Err(FieldError::Twice("from".to_owned())));
 }
