@@ -28,6 +28,7 @@ pub enum Role {
     Tool,
 }
 
+// The names in JSON.
 crate::named!(Role { System = "system", User = "user", Assistant = "assistant", Tool = "tool" });
 
 impl Role {

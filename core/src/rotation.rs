@@ -33,6 +33,7 @@ pub enum SignRotation {
     Hadamard,
 }
 
+// The names in descriptions, which are those of serde.
 crate::named!(SignRotation { None = "none", Hadamard = "hadamard" });
 
 impl SignRotation {

@@ -47,6 +47,7 @@ impl Inversion {
         }
     }
 
+    /// The inverted eigenvalues.
     fn of(self, values: &[f64], damping: Option<f64>, name: &str) -> Result<Vec<f64>, CurvatureError> {
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         let added = self.added(mean, damping)?;

@@ -149,6 +149,7 @@ fn make_whole(bound: &mut WindowFrameBound, is_start: bool) -> bool {
     true
 }
 
+/// The number that a bound is written as.
 fn number(bound: &mut WindowFrameBound) -> Option<&mut String> {
     let (WindowFrameBound::Preceding(ScalarValue::Utf8(Some(text)))
     | WindowFrameBound::Following(ScalarValue::Utf8(Some(text)))) = bound

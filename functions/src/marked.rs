@@ -69,6 +69,7 @@ pub fn list(item: DataType) -> DataType {
     DataType::new_list(item, true)
 }
 
+/// A struct with other types of its fields.
 fn structure(fields: &Fields, of: impl Fn(&DataType, usize) -> DataType) -> DataType {
     let field = |(place, field): (usize, &Arc<Field>)| {
         Field::clone(field).with_data_type(of(field.data_type(), place))

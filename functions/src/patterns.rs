@@ -38,6 +38,7 @@ pub(super) fn rewrite(mut expr: Expr, _: &DFSchema) -> DfResult<Transformed<Expr
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
+/// The text of a pattern that is written.
 fn written(pattern: &mut Expr) -> Option<&mut String> {
     match pattern {
         Expr::Literal(

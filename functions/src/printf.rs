@@ -54,6 +54,7 @@ fn coerced(syntax: FormatSyntax, types: &[DataType]) -> DfResult<Vec<DataType>> 
     std::iter::once(Ok(DataType::Utf8)).chain(values).collect()
 }
 
+/// The type as which a value of a type is taken.
 fn taken(of: &DataType) -> Option<DataType> {
     Some(match of {
         DataType::UInt64 | DataType::Boolean | DataType::Decimal128(_, 0) => of.clone(),

@@ -42,6 +42,7 @@ impl PinnedSnapshot {
         Self { number: snapshot.number(), root }
     }
 
+    /// One of a number alone, whatever its root.
     pub(crate) fn numbered(number: u64) -> Self {
         Self { number, root: Vec::new() }
     }

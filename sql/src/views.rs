@@ -211,6 +211,7 @@ pub(crate) fn explain(error: SqlError, snapshot: &Snapshot) -> SqlError {
     }
 }
 
+/// An error in the text of a view.
 fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
     let place = place
         .map_or_else(String::new, |(line, column)| format!(" (line {line}, column {column} of its text)"));

@@ -251,6 +251,7 @@ fn scratch(args: &ScoreArgs) -> PathBuf {
     outputs.into_iter().find_map(|output| folder_of(output.as_deref())).unwrap_or_else(std::env::temp_dir)
 }
 
+/// The segments of training, of one model.
 fn segments(
     folders: &mut Folders<'_>,
     args: &ScoreArgs,

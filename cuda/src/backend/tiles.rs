@@ -94,6 +94,7 @@ pub(super) struct Kernel {
     pub(super) name: &'static str,
     /// Rows of a tile.
     pub(super) side: usize,
+    /// Threads of a block.
     pub(super) threads: u32,
     /// Bytes of shared memory of a block.
     pub(super) shared: usize,

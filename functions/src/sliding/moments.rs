@@ -73,6 +73,7 @@ impl Moments {
         Some((0..counts.len()).map(row).collect())
     }
 
+    /// What a function of this name makes of them.
     pub(super) fn result(name: &str) -> Option<fn(&Self) -> Option<f64>> {
         let result: fn(&Self) -> Option<f64> = match name {
             "var" => |m| m.sample(m.squares[0]),

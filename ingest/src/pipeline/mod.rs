@@ -242,7 +242,7 @@ impl IngestPlan {
             granularity: self.request.pass(),
             limits,
             chosen: self.chosen(),
-            // The workers have nothing to do until the first window is there.
+            // While a window becomes tokens, the workers have at most the last batches of the one before it.
             threads: self.request.threads,
             cancel,
         }

@@ -177,6 +177,7 @@ impl Budget {
         Ok(())
     }
 
+    /// The limit in bytes.
     pub(super) fn memory(&self) -> u64 {
         match self.pool.memory_limit() {
             MemoryLimit::Finite(bytes) => bytes as u64,

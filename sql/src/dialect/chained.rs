@@ -70,6 +70,7 @@ fn before(function: &mut Function) -> Option<Expr> {
     })
 }
 
+/// Gives a call its first argument.
 fn first(function: &mut Function, of: Expr) {
     if let FunctionArguments::List(list) = &mut function.args {
         list.args.insert(0, FunctionArg::Unnamed(FunctionArgExpr::Expr(of)));

@@ -1,4 +1,4 @@
-//! Errors: one enum for each family of operations, so that a caller matches only what that call can produce.
+//! Errors: one enum for each family of operations (opening, adding, changing, ...), not one for each call.
 //!
 //! Invariants
 //! - damage names the file, the place, what was expected and what was found; `is_damage` is true for it and

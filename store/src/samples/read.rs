@@ -113,7 +113,7 @@ impl SampleReader {
     /// Hands out the row and id of each live sample, in row order, until it is told to stop.
     ///
     /// # Errors
-    /// Those of [`SampleReader::scan`].
+    /// Those of [`SampleReader::scan`]; inside, [`Cancelled`] once the flag is raised.
     pub fn each_id(
         &self,
         cancel: &Cancel,

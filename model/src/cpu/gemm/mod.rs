@@ -110,6 +110,7 @@ pub(super) struct TileShape {
 }
 
 impl TileShape {
+    /// Of vector registers.
     const fn of_vectors(rows: usize, cols: usize, half: bool) -> TileShape {
         TileShape { rows, cols, half, tile_registers: false, left: LeftReads::EXACT }
     }
@@ -209,6 +210,7 @@ pub(super) fn cut(len: usize, most: usize) -> impl Iterator<Item = Range<usize>>
 }
 
 impl Kernel {
+    /// Rows of a tile.
     pub fn rows(&self) -> usize {
         self.shape.rows
     }

@@ -85,6 +85,7 @@ impl PanelMatrix {
         self.k.div_ceil(self.format.rows())
     }
 
+    /// Values of a panel.
     fn panel_len(&self) -> usize {
         PANEL * self.format.parts() * self.depth()
     }

@@ -65,6 +65,7 @@ impl StarColumns {
     }
 }
 
+/// Whether a column is given the name that it has.
 fn is_own(expr: &Expr, alias: &Ident) -> bool {
     column(expr).is_some_and(|own| name(own) == name(alias))
 }
