@@ -89,10 +89,13 @@ impl LockedFolder {
         if fs_err::rename(&self.content, &kept).is_ok() {
             return kept;
         }
-        // Without its lock the folder is no leftover.
-        let _ = fs_err::remove_file(self.path.join(LOCK));
+        // What somebody has removed leaves nothing to keep.
+        if self.content.exists() {
+            // Without its lock the folder is no leftover.
+            let _ = fs_err::remove_file(self.path.join(LOCK));
+            self.is_kept = true;
+        }
         stands_for_itself(&self.content);
-        self.is_kept = true;
         self.content.clone()
     }
 
