@@ -126,15 +126,22 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     if target.exists() && !force {
         refuse!("{}", exists(path));
     }
-    // The file has a longer name until it is complete.
+    if has_long_name(target) {
+        return refuse(LONG_NAME.to_owned());
+    }
+    Ok(())
+}
+
+/// What is said of a result whose name is too long.
+pub const LONG_NAME: &str = "has too long a name: give a shorter one";
+
+/// Whether a result has too long a name: the hidden one that it has until it is complete is longer.
+pub fn has_long_name(target: &Path) -> bool {
     let mut unfinished = hidden(target);
     unfinished.push("0".repeat(RANDOM));
     unfinished.push(UNFINISHED);
     let looked = fs_err::symlink_metadata(parent(target).join(unfinished));
-    if looked.is_err_and(|error| error.kind() == ErrorKind::InvalidFilename) {
-        return refuse("has too long a name: give a shorter one".to_owned());
-    }
-    Ok(())
+    looked.is_err_and(|error| error.kind() == ErrorKind::InvalidFilename)
 }
 
 /// What is said of a file that is there and is not to be replaced.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse, text};
 use crate::held::{LockedFolder, remove_leftovers};
-use crate::output::{FinishedOutput, Output, check_folder, exists, parent};
+use crate::output::{FinishedOutput, LONG_NAME, Output, check_folder, exists, has_long_name, parent};
 
 /// What is made in a folder: it takes the place of another one of its kind only.
 #[derive(Clone, Copy)]
@@ -101,7 +101,7 @@ fn ends_with_slash(path: &Path) -> bool {
 pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
     let refuse = |why: &str| Err(UsageError(format!("{} {why}", path.display())).into());
     let target = place(path)?;
-    if target.is_file() {
+    if target.exists() && !target.is_dir() {
         return match ends_with_slash(path) {
             true => refuse("is a file; name a new folder, or leave out the slash at the end"),
             false => refuse("is a file; name a new folder"),
@@ -113,6 +113,9 @@ pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
         return refuse("is a folder that cannot be replaced; name a new one inside it");
     }
     check_folder(path, parent(&target))?;
+    if has_long_name(&target) {
+        return refuse(LONG_NAME);
+    }
     if is_empty(&target)? || (force && kind.is_at(&target)) {
         return Ok(());
     }
@@ -129,7 +132,11 @@ pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
 /// The folder itself, behind a symlink that leads to it.
 fn place(path: &Path) -> Result<PathBuf> {
     let target: PathBuf = path.components().collect();
-    Ok(if target.is_symlink() { fs_err::canonicalize(target)? } else { target })
+    if !target.is_symlink() {
+        return Ok(target);
+    }
+    let of_nothing = |_| UsageError(format!("{} is a link to nothing; name a new folder", path.display()));
+    Ok(fs_err::canonicalize(target).map_err(of_nothing)?)
 }
 
 /// Whether nothing is there, or an empty folder.
@@ -305,6 +312,23 @@ mod tests {
         assert_eq!(refused(&file), format!("{shown} is a file; name a new folder"));
         let said = format!("{shown}/ is a file; name a new folder, or leave out the slash at the end");
         assert_eq!(refused(&file.join("")), said);
+    }
+
+    #[test]
+    fn names_that_are_too_long_links_to_nothing_and_devices_are_refused() {
+        let around = tempfile::tempdir().expect("a folder");
+        let link = around.path().join("link");
+        std::os::unix::fs::symlink(around.path().join("none"), &link).expect("linked");
+        let long = around.path().join("a".repeat(243));
+        for (path, says) in [
+            (long.as_path(), "has too long a name: give a shorter one"),
+            (link.as_path(), "is a link to nothing; name a new folder"),
+            (Path::new("/dev/null"), "is a file; name a new folder"),
+        ] {
+            let error = check(path, DATASET, true).expect_err("refused");
+            assert!(error.is::<UsageError>() && error.to_string().ends_with(says), "{error}");
+        }
+        assert!(check(&around.path().join("a".repeat(242)), DATASET, true).is_ok());
     }
 
     #[test]

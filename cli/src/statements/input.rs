@@ -8,6 +8,7 @@ use gstore_sql::{OwnTable, Parameters};
 
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
+use crate::origin::is_configured;
 
 /// `NAME=FILE`: files of the user's own as tables. What their names do not say is told.
 pub fn own_tables(context: &Context, given: &[String]) -> Result<Vec<OwnTable>> {
@@ -15,10 +16,12 @@ pub fn own_tables(context: &Context, given: &[String]) -> Result<Vec<OwnTable>> 
         let wrong = || {
             let name = Path::new(text).file_stem().and_then(|name| name.to_str()).unwrap_or_default();
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-            let example = match Path::new(text).is_file() && !name.is_empty() && name.chars().all(plain) {
-                true => format!(": write {name}={text}"),
-                false => String::new(),
-            };
+            // A path from a config file is not as it is written there.
+            let is_example = Path::new(text).is_file()
+                && !name.is_empty()
+                && name.chars().all(plain)
+                && !is_configured("with");
+            let example = if is_example { format!(": write {name}={text}") } else { String::new() };
             UsageError(format!("a table is given as NAME=FILE, not `{text}`{example}"))
         };
         let (name, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(wrong)?;

@@ -54,11 +54,14 @@ fn read(
     reader.chosen(None)?.iter().map(|name| reader.module(name)).collect()
 }
 
+/// The sums of activations and of gradients.
+type Sums = (Covariance, Covariance);
+
 /// The covariances of all modules, by their names.
 fn covariances(
     folder: &FactorFolder,
     partition: Option<Partition>,
-) -> Result<Vec<(String, (Covariance, Covariance))>, FactorError> {
+) -> Result<Vec<(String, Sums)>, FactorError> {
     let found = read(folder, FactorParts::COVARIANCES, partition)?.into_iter();
     let sums = |found: ModuleFactors| found.activation.zip(found.gradient).unwrap();
     Ok(found.map(|(module, found)| (module.name, sums(found))).collect())
