@@ -83,7 +83,8 @@ fn errors_name_the_dataset_as_it_was_named() {
     server.damage(FILES[3].0, "<html>an error page</html>");
     let cache = tempfile::tempdir().unwrap();
     let online = config(&server, cache.path());
-    let cases: [(&str, fn(&HubError) -> bool); 5] = [
+    type IsExpected = fn(&HubError) -> bool;
+    let cases: [(&str, IsExpected); 5] = [
         ("hf://org/tiny/other", |error| matches!(error, HubError::Data { .. })),
         ("hf://org/tiny#validation", |error| matches!(error, HubError::Data { .. })),
         ("hf://org/tiny#test", |error| matches!(error, HubError::Damaged { .. })),
