@@ -112,11 +112,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let outcome = outcome?;
     let run = match context.named_store().is_some() && outcome.finished {
         true => {
-            let store = store.map_or_else(|| context.open_or_create(), Ok)?;
-            let base = base.unwrap_or_else(|| name_of(&request.model));
-            let tokenizer = request.batching.text.tokenizer.as_deref();
-            let base = (base.as_str(), request.model.as_path(), tokenizer);
-            gstore_train::register(&store, &run, base, &outcome.checkpoints, &context.command)?;
+            register(context, store, (&run, base), &request, &outcome)?;
             Some(run)
         }
         false => None,
@@ -124,6 +120,21 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     tell(context, args, &outcome, run.as_deref())?;
     drawn?;
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+/// Registers the checkpoints of a training as a run of a base model in a store, which is made if there is none.
+fn register(
+    context: &Context,
+    store: Option<Store>,
+    (run, base): (&str, Option<String>),
+    request: &TrainRequest,
+    outcome: &TrainOutcome,
+) -> Result<()> {
+    let store = store.map_or_else(|| context.open_or_create(), Ok)?;
+    let base = base.unwrap_or_else(|| name_of(&request.model));
+    let tokenizer = request.batching.text.tokenizer.as_deref();
+    let base = (base.as_str(), request.model.as_path(), tokenizer);
+    Ok(gstore_train::register(&store, run, base, &outcome.checkpoints, &context.command)?)
 }
 
 pub(super) fn dropout(weights: &TrainWeightArgs) -> DropoutRates {

@@ -89,8 +89,7 @@ pub fn score_rows(
     let samples = plan.batches.samples();
     let mut lines = output.table.map(|table| ScoreTableWriter::new(table, layout, samples)).transpose()?;
     let mut held = holding.any().then(|| HeldScores::new(&plan, request));
-    let folder =
-        output.folder.as_deref().map(|path| kronfluence(path, &plan, request, work.cancel)).transpose()?;
+    let folder = output.folder.as_deref().map(|path| kronfluence(path, &plan, request, work)).transpose()?;
     let (mut kept, mut has_bases) = (Vec::new(), None);
     // As many as there are: none for queries of which none was solved for.
     report.passes = 0;

@@ -15,6 +15,7 @@ use crate::factors::error::FactorJobError;
 use crate::factors::folder::{
     ALL_MODULES, DatasetNote, ScoreArguments, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
 };
+use crate::work::JobContext;
 
 /// What takes the scores of a group of queries.
 pub(super) struct ScoreSinks<'a, 'b> {
@@ -177,7 +178,7 @@ pub(super) fn kronfluence(
     path: &Path,
     plan: &ScorePlan,
     request: &ScoreRequest,
-    cancel: &Cancel,
+    work: &JobContext<'_>,
 ) -> Result<ScoreFolder, FactorJobError> {
     let Some(damping) = plan.how.filters.first().and_then(|filter| filter.damping()) else {
         let text = "Kronfluence's files have scores of the damped inverse, and of no other filter";
@@ -196,7 +197,7 @@ pub(super) fn kronfluence(
     let folder = ScoreFolder::create(path, &arguments, &plan.arguments())?;
     // A sum over rows, or over queries, has no id.
     if !request.form.summed {
-        folder.settle_ids(ScoreSide::Train, &row_ids(plan, cancel)?)?;
+        folder.settle_ids(ScoreSide::Train, &row_ids(plan, work.cancel)?)?;
     }
     if !request.target.is_own() && !plan.how.sum_queries {
         folder.settle_ids(ScoreSide::Query, &plan.names.ids)?;
