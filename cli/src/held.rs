@@ -83,20 +83,21 @@ impl LockedFolder {
         &self.content
     }
 
-    /// Gives what was made a name of its own, under which no command removes it; where it is.
-    pub fn keep(mut self) -> PathBuf {
+    /// Gives what was made a name of its own, under which no command removes it; where it is, if it is still
+    /// there.
+    pub fn keep(mut self) -> Option<PathBuf> {
         let kept = self.path.with_extension("result");
         if fs_err::rename(&self.content, &kept).is_ok() {
-            return kept;
-        }
-        // What somebody has removed leaves nothing to keep.
-        if self.content.exists() {
-            // Without its lock the folder is no leftover.
-            let _ = fs_err::remove_file(self.path.join(LOCK));
-            self.is_kept = true;
+            return Some(kept);
         }
         stands_for_itself(&self.content);
-        self.content.clone()
+        self.is_kept = self.content.exists();
+        if !self.is_kept {
+            return None;
+        }
+        // Without its lock the folder is no leftover.
+        let _ = fs_err::remove_file(self.path.join(LOCK));
+        Some(self.content.clone())
     }
 
     /// Ends it after what was made in it got its name. The folder that had the name before goes, once the new
@@ -115,10 +116,7 @@ impl LockedFolder {
         if let Err(error) = sync(vfs::parent(&self.path)) {
             let error = anyhow::Error::from(error);
             // A name that was free, or a file system that cannot exchange names, leaves nothing here.
-            if !self.content.exists() {
-                return Err(error);
-            }
-            let old = self.keep();
+            let Some(old) = self.keep() else { return Err(error) };
             return Err(error.context(format!("the folder that was there before is in {}", old.display())));
         }
         let left = remove(&self.path, LOCK).err();
@@ -244,7 +242,7 @@ mod tests {
         let folder = with_content(around.path());
         fs_err::write(folder.path.with_extension("result"), "in the way").expect("written");
         let content = folder.content().to_owned();
-        assert_eq!(folder.keep(), content);
+        assert_eq!(folder.keep().as_ref(), Some(&content));
         remove_leftovers(HIDDEN, around.path());
         assert!(content.join("file").is_file());
         let said = crate::stand_ins::by_their_names(content.display().to_string());

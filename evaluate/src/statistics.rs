@@ -179,13 +179,13 @@ fn means(
 /// How far a mean of as many of these values may be from 0 if only rounding makes it differ. Adding n values is
 /// wrong by at most n/2 epsilons of n times the largest; the other half is for the values, which are rounded
 /// themselves.
-fn rounding(values: &[f64]) -> f64 {
+pub(crate) fn rounding(values: &[f64]) -> f64 {
     let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
     values.len() as f64 * f64::EPSILON * largest
 }
 
 /// The value, or 0 if it is no further from 0 than `noise`.
-fn settled(value: f64, noise: f64) -> f64 {
+pub(crate) fn settled(value: f64, noise: f64) -> f64 {
     if value.abs() <= noise { 0.0 } else { value }
 }
 

@@ -197,12 +197,22 @@ fn is_damage(error: &FactorError) -> bool {
 fn of_files(error: FactorError) -> FactorJobError {
     match is_damage(&error) {
         true => FactorJobError::Refused(format!(
-            "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again; \
-             without {}, {} does so as it is",
+            "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again"
+        )),
+        false => error.into(),
+    }
+}
+
+/// The same of a file whose damage shows when it is opened, which a fit that begins again passes over.
+fn of_opening(error: FactorError) -> FactorJobError {
+    let is_damage = is_damage(&error);
+    match of_files(error) {
+        FactorJobError::Refused(text) if is_damage => FactorJobError::Refused(format!(
+            "{text}; without {}, {} does so as it is",
             Remedy::Option("folder", ""),
             Remedy::Option("force", "")
         )),
-        false => error.into(),
+        error => error,
     }
 }
 
@@ -337,7 +347,7 @@ impl FitJob<'_> {
     fn are_there(&self, parts: FactorParts, number: Option<Partition>) -> Result<bool, FactorJobError> {
         match self.folder.quantities(parts, number) {
             Err(error) if self.request.begins_again() && is_damage(&error) => Ok(false),
-            found => Ok(found.map_err(of_files)?.is_some()),
+            found => Ok(found.map_err(of_opening)?.is_some()),
         }
     }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use gstore_core::if_there;
 use gstore_store::vfs::{CreatedFolder, sync_folder};
 use rustix::io::Errno;
 
@@ -135,8 +136,10 @@ fn place(path: &Path) -> Result<PathBuf> {
     if !target.is_symlink() {
         return Ok(target);
     }
-    let of_nothing = |_| UsageError(format!("{} is a link to nothing; name a new folder", path.display()));
-    Ok(fs_err::canonicalize(target).map_err(of_nothing)?)
+    match if_there(fs_err::canonicalize(target))? {
+        Some(target) => Ok(target),
+        None => refuse!("{} is a link to nothing; name a new folder", path.display()),
+    }
 }
 
 /// Whether nothing is there, or an empty folder.
@@ -208,7 +211,8 @@ impl NewFolder {
     pub(super) fn finish(self) -> Result<()> {
         let Self { made, target, kind, force, _around } = self;
         if let Err(error) = publish(made.content(), &target, kind, force) {
-            return Err(error.context(format!("the result is in {}", made.keep().display())));
+            let Some(kept) = made.keep() else { return Err(error) };
+            return Err(error.context(format!("the result is in {}", kept.display())));
         }
         made.settle()
     }

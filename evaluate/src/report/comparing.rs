@@ -7,7 +7,7 @@ use gstore_core::Cancel;
 use super::{Difference, Measure, Report, SystemInfo, Value};
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::statistics::{Bootstrap, Interval, LEAST_ROWS, Means, resample, wilson};
+use crate::statistics::{Bootstrap, Interval, LEAST_ROWS, Means, resample, rounding, settled, wilson};
 
 /// Values of a metric, by system and row, over groups of adjacent rows.
 pub(crate) struct Column {
@@ -115,14 +115,18 @@ impl ComparisonSetup<'_> {
     }
 }
 
+/// The mean of each unit's values, which is 0 where only rounding keeps it from that.
 fn means_of(values: &[f64], units: &[usize]) -> Vec<f64> {
     let count = units.iter().max().map_or(0, |last| last + 1);
-    let mut sums = vec![(0.0, 0u32); count];
+    let mut of_units = vec![Vec::new(); count];
     for (value, unit) in values.iter().zip(units) {
-        let (sum, rows) = &mut sums[*unit];
-        (*sum, *rows) = (*sum + value, *rows + 1);
+        of_units[*unit].push(*value);
     }
-    sums.into_iter().map(|(sum, rows)| sum / f64::from(rows)).collect()
+    let mean = |own: Vec<f64>| {
+        let sum = own.iter().fold(0.0, |sum, value| sum + value);
+        settled(sum / own.len() as f64, rounding(&own))
+    };
+    of_units.into_iter().map(mean).collect()
 }
 
 #[cfg(test)]
@@ -153,6 +157,12 @@ mod tests {
             measures[0].differences[0].relative_percent
         };
         assert_eq!((relative(0.25), relative(0.0), relative(-0.25)), (Some(100.0), None, None));
+    }
+
+    #[test]
+    fn the_mean_of_a_unit_that_only_rounding_keeps_from_0_is_0() {
+        let values = [0.1, 0.5, 0.2, -0.3, 0.7];
+        assert_eq!(means_of(&values, &[0, 1, 0, 0, 1]), [0.0, 0.6]);
     }
 
     #[test]
