@@ -37,10 +37,15 @@ pub fn stored_folder(folder: &Path) -> String {
 /// `NAME=PATH`, or a path alone. What is a path or a pattern of some with its `=` has no name before that; nor
 /// has what has a `/` there, unless there is something behind it.
 pub fn named_path(text: &str) -> (Option<&str>, &str) {
-    let is_there = |text: &str| {
+    named_path_among(text, |text| {
         let matches = || glob::glob(text).is_ok_and(|mut paths| paths.next().is_some());
         Path::new(text).exists() || matches()
-    };
+    })
+}
+
+/// As [`named_path`], where `is_there` says what is a path: of paths that do not count from the working
+/// folder, or that are still to be made.
+pub fn named_path_among(text: &str, is_there: impl Fn(&str) -> bool) -> (Option<&str>, &str) {
     let is_name = |name: &str, path: &str| !name.is_empty() && (!name.contains('/') || is_there(path));
     match text.split_once('=') {
         Some((name, path)) if is_name(name, path) && !is_there(text) => (Some(name), path),

@@ -86,7 +86,7 @@ pub use answer::AnswerError;
 pub use ask::{ExplainedRow, RankedQuestion, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, LastReport, StageReport, prepare_cascade};
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
-pub use folders::{FolderError, Folders, named_path, stored_folder};
+pub use folders::{FolderError, Folders, named_path, named_path_among, stored_folder};
 pub use generate::{
     PerplexityRows, add_answers, answers_in, begins_with_answer, check_answers, columns_of_prompts,
     perplexity_table,

@@ -23,9 +23,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use gstore::named_path_among;
 use gstore_core::did_you_mean;
 
-use crate::args::{ValueRole, has_first_part, in_place_of, is_template_file, role, without_name};
+use crate::args::{ValueRole, has_first_part, in_place_of, is_template_file, role};
 use crate::origin::ConfiguredOption;
 
 /// The command line with the file's options put in where the command line is silent; `put_in` gets them.
@@ -244,13 +245,12 @@ fn resolved(folder: &Path, (arg, role): (&Arg, Option<ValueRole>), text: &str) -
     let path = |path: &str| folder.join(path).display().to_string();
     // A name of the Hub stays one where no such folder is next to the file.
     let model = |name: &str| if is_there(folder, name) { path(name) } else { name.to_owned() };
-    let value = without_name(text);
+    let (_, value) = named_path_among(text, |path| has_first_part(folder, path));
     let name = text.strip_suffix(value).unwrap_or_default();
     match role {
         _ if is_path(arg) => path(text),
         Some(ValueRole::NamedRead) => format!("{name}{}", path(value)),
         Some(ValueRole::Model) => model(text),
-        Some(ValueRole::NamedModel) if has_first_part(folder, text) => path(text),
         Some(ValueRole::NamedModel) => format!("{name}{}", model(value)),
         Some(ValueRole::Segment) => match text.split_once('@') {
             Some((what, folders)) => {
@@ -662,6 +662,15 @@ mod tests {
         let store = given.iter().find(|option| option.long == "store").expect("put in");
         assert_eq!((store.written.as_str(), &store.place), ("store = \"s\"", &file.display().to_string()));
         assert!(store.is_path && store.values == [here("s")], "{store:?}");
+        // A file may have a `=` in its own name, behind another name or alone.
+        fs_err::write(folder.path().join("lr=1.jsonl"), "").expect("written");
+        fs_err::write(&file, "[evaluate.text]\ndata = ['lr=1.jsonl', 'a=lr=1.jsonl']\n").expect("written");
+        let argv = ["gstore", "evaluate", "text", "--config", &file.display().to_string()];
+        let argv = argv.map(OsString::from).into();
+        let argv = expand(&Cli::command(), argv, &mut Vec::new()).expect("valid");
+        for data in [here("lr=1.jsonl"), format!("a={}", here("lr=1.jsonl"))] {
+            assert!(argv.contains(&OsString::from(format!("--data={data}"))), "no {data} in {argv:?}");
+        }
     }
 
     #[test]

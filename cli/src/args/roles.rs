@@ -1,7 +1,7 @@
 //! Roles of the arguments that name files and folders.
 //!
-//! Each has its role in one table, by the parser's name for it, for pipelines and for the config file. Whether
-//! a value looks like a path says nothing: a text may, and a file that a stage makes itself is no input of it.
+//! Pipelines and config files take them from one table, by the parser's names of arguments. Values cannot tell
+//! roles: a text can look like a path, and a file that a stage writes is not one of its inputs.
 
 use std::path::Path;
 
@@ -74,7 +74,7 @@ pub fn role(words: &[impl AsRef<str>], id: &str) -> Option<ValueRole> {
     found.map(|(_, _, role)| *role)
 }
 
-/// The value of `NAME=VALUE`, or a value alone.
+/// The value of `NAME=VALUE`, or a value alone, whatever files there are.
 pub fn without_name(text: &str) -> &str {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !name.contains('/') => value,

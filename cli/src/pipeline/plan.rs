@@ -13,7 +13,7 @@ use gstore_sql::MAX_SQL_BYTES;
 use gstore_store::Store;
 
 use super::resource::{is_pattern, relative_to};
-use super::roles::{folder_of, is_model};
+use super::roles::{is_model, path_of};
 use super::{
     KnownNames, PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, Variables,
     Versions, expand,
@@ -269,7 +269,7 @@ fn check_models(
         for (key, what, value) in
             models.flat_map(|(key, what)| call.values(key).iter().map(move |value| (key, what, value)))
         {
-            let value = if *what == "checkpoint" { folder_of(value, base, &written) } else { value.as_str() };
+            let value = if *what == "checkpoint" { path_of(value, base, &written) } else { value.as_str() };
             let folder = base.join(value);
             let last = match checkpoints_in(&folder).pop() {
                 Some(last) => last.file_name().unwrap_or_default().to_string_lossy().into_owned(),

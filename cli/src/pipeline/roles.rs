@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use gstore::named_path_among;
+
 use super::resource::{StageUses, is_pattern};
 use super::store_uses::{KnownNames, StageStore};
 use super::{PipelineError, PipelineStage, Resource, StageCall};
-use crate::args::{ValueRole, has_first_part, is_template_file, role, without_name};
+use crate::args::{ValueRole, has_first_part, is_template_file, role};
 
 /// What an argument of a stage names, if files or folders.
 fn role_in(call: &StageCall, id: &str) -> Option<ValueRole> {
@@ -74,9 +76,9 @@ impl StageUses {
                     ValueRole::Aside => {}
                     ValueRole::Read if value.starts_with(gstore_model::hub::DATA_PREFIX) => {}
                     ValueRole::Read => self.reads.push(path(value)),
-                    ValueRole::NamedRead => self.reads.push(path(without_name(value))),
+                    ValueRole::NamedRead => self.reads.push(path(path_of(value, base, &known.written))),
                     ValueRole::Model => self.model(value, base),
-                    ValueRole::NamedModel => self.model(folder_of(value, base, &known.written), base),
+                    ValueRole::NamedModel => self.model(path_of(value, base, &known.written), base),
                     ValueRole::Segment => {
                         let folders = value.split_once('@').map(|(_, folders)| folders.split(','));
                         folders.into_iter().flatten().for_each(|folder| self.model(folder, base));
@@ -102,12 +104,11 @@ impl StageUses {
     }
 }
 
-/// The folder of `NAME=DIR`, or of a folder alone, which has a `=` in its own name if that is there or `written` by
-/// a stage.
-pub(super) fn folder_of<'v>(value: &'v str, base: &Path, written: &[Resource]) -> &'v str {
-    let named = without_name(value);
-    let is_made = || written.iter().any(|written| written.overlaps(&Resource::path(base, value)));
-    if named != value && (has_first_part(base, value) || is_made()) { value } else { named }
+/// The path of `NAME=PATH`, or a path alone, for a command in the folder `base` after stages have `written`
+/// theirs.
+pub(super) fn path_of<'v>(value: &'v str, base: &Path, written: &[Resource]) -> &'v str {
+    let is_made = |path: &str| written.iter().any(|written| written.overlaps(&Resource::path(base, path)));
+    named_path_among(value, |path| has_first_part(base, path) || is_made(path)).1
 }
 
 fn is_stream(text: &str) -> bool {
