@@ -195,24 +195,22 @@ fn is_damage(error: &FactorError) -> bool {
 
 /// An error of the fit's own files: it computes again what is not there.
 fn of_files(error: FactorError) -> FactorJobError {
-    match is_damage(&error) {
-        true => FactorJobError::Refused(format!(
-            "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again"
-        )),
-        false => error.into(),
-    }
+    of_damage(error, "")
 }
 
 /// The same of a file whose damage shows when it is opened, which a fit that begins again passes over.
 fn of_opening(error: FactorError) -> FactorJobError {
-    let is_damage = is_damage(&error);
-    match of_files(error) {
-        FactorJobError::Refused(text) if is_damage => FactorJobError::Refused(format!(
-            "{text}; without {}, {} does so as it is",
-            Remedy::Option("folder", ""),
-            Remedy::Option("force", "")
+    let [folder, force] = ["folder", "force"].map(|option| Remedy::Option(option, ""));
+    of_damage(error, &format!("; without {folder}, {force} does so as it is"))
+}
+
+fn of_damage(error: FactorError, also: &str) -> FactorJobError {
+    match is_damage(&error) {
+        true => FactorJobError::Refused(format!(
+            "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it \
+             again{also}"
         )),
-        error => error,
+        false => error.into(),
     }
 }
 
