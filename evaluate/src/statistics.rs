@@ -4,8 +4,8 @@
 //! - a resample draws rows within each group, so that every group keeps its size
 //! - all systems and metrics have the same draws, so that differences are paired
 //! - draws depend on the seed, the number of the resample and the row alone: not on threads
-//! - a mean, or a difference of two, that is no further from 0 than the rounding of its sums is 0: what improved
-//!   depends on the side of 0 that it is on
+//! - a mean, or a difference of two means, within the rounding error of its sums counts as 0, since its sign
+//!   decides what improved
 
 use std::ops::Range;
 
@@ -184,7 +184,7 @@ pub(crate) fn rounding(values: &[f64]) -> f64 {
     values.len() as f64 * f64::EPSILON * largest
 }
 
-/// The value, or 0 if it is no further from 0 than `noise`.
+/// The value, or 0 if it lies within `noise` of 0.
 pub(crate) fn settled(value: f64, noise: f64) -> f64 {
     if value.abs() <= noise { 0.0 } else { value }
 }

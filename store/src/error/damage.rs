@@ -10,7 +10,7 @@ use std::io;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Damage {
-    /// The file, relative to the store; with its path if it is no file of it.
+    /// The file: relative to the store, or its full path if it lies outside of it.
     pub file: String,
     /// Which part of it.
     pub what: String,
